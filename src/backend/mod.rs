@@ -1,0 +1,130 @@
+//! What a worker computes with. A backend takes one job at a time, hands its text out piece by piece, and reads the
+//! cancel flag often enough that a cancelled job stops within a layer.
+//!
+//! The trait stands between the HTTP contract (`worker/`) and the mathematics (`model/`, `layers/`): neither knows the other.
+
+pub mod stub;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+/// One checked request, as a backend sees it. Everything here has passed validation.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub job_id: String,
+    pub prompt: Prompt,
+    pub max_tokens: u32,
+    pub sampling: SamplingParameters,
+    /// At most four, matched on decoded text; the first in this order wins.
+    pub stop: Vec<String>,
+    /// Where the tensors of this job are to be written, when they are asked for.
+    pub capture: Option<CaptureRequest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplingParameters {
+    pub temperature: f32,
+    pub top_p: f32,
+    pub top_k: u32,
+    pub min_p: f32,
+    pub repetition_penalty: f32,
+    pub seed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureRequest {
+    pub directory: PathBuf,
+}
+
+/// What a backend holds and where: the facts behind `/health`, the ready callback and `/metrics`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// `stub`, or the model's name as its file gives it.
+    pub model: String,
+    /// `cpu`, `cuda`, `metal`.
+    pub worker_type: &'static str,
+    /// `cpu`, `vram-only`, `unified`.
+    pub memory_architecture: &'static str,
+    /// As stored: `F32`, `F16`, `Q8_0`, … (`none` for the stub).
+    pub quant_kind: String,
+    /// `hf-json`, `gguf-bpe` (`none` for the stub).
+    pub tokenizer_kind: &'static str,
+    pub vocab_size: u32,
+    pub context_length: u32,
+    /// Bytes held, by account: weights, cache and buffers.
+    pub memory_bytes: u64,
+    pub vram_bytes: u64,
+}
+
+/// Raised by `/cancel`, by a client that went away, by a time-out and by a shutdown; read between layers.
+#[derive(Clone, Debug, Default)]
+pub struct CancelFlag(Arc<AtomicBool>);
+
+impl CancelFlag {
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Where the text goes as it is computed. A piece is valid UTF-8 and never empty; `ids` are the tokens it was made from.
+pub trait TokenSink {
+    /// Called once, before the first piece: the prompt's length in tokens.
+    fn prompt_read(&mut self, tokens_in: u32);
+    fn piece(&mut self, text: &str, ids: &[u32]);
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// Tokens sampled, the end-of-text token and those of a matched stop included.
+    pub tokens_out: u32,
+    pub decode_time_ms: u64,
+    pub stop_reason: StopReason,
+    pub stop_sequence_matched: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum StopReason {
+    MaxTokens,
+    Eos,
+    StopSequence,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("out of device memory: {required} bytes needed, {available} available")]
+    OutOfMemory { required: u64, available: u64 },
+    #[error("{0}")]
+    Internal(String),
+}
+
+pub trait InferenceBackend: Send {
+    fn describe(&self) -> Description;
+
+    /// The text-to-ids half of the model, for checks before inference: shared, so that the HTTP thread can ask while a
+    /// token is being computed. `None` where there is nothing to count (the stub).
+    fn tokenizer(&self) -> Option<Arc<dyn Encode>>;
+
+    /// Runs one job to its end. Blocks; called on the inference thread and nowhere else.
+    fn run(&mut self, job: &Job, sink: &mut dyn TokenSink, cancel: &CancelFlag) -> Result<Finished, BackendError>;
+}
+
+/// Text to token ids.
+pub trait Encode: Send + Sync {
+    fn encode(&self, text: &str) -> Vec<u32>;
+}

@@ -1,0 +1,1 @@
+//! Checkpoint 0: the whole contract and no model.
