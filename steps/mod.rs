@@ -1,1 +1,16 @@
+//! The sentences of the features, one file per noun. A step is a line or two that calls `harness/`: no loop, no HTTP,
+//! no judgement of its own.
 
+mod answer;
+mod callback;
+mod document;
+mod job;
+mod log;
+mod metrics;
+mod sampling;
+mod selftest;
+mod stream;
+mod worker;
+mod world;
+
+pub use world::World;

@@ -1,0 +1,164 @@
+//! One job that a scenario has sent: first a connection that waits for its head, then a stream, then a transcript.
+//!
+//! The head is awaited on a thread of its own, since a worker may hold it back until the job starts.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::Finding;
+use crate::harness::http::{Answer, Base, HttpError, Request};
+use crate::harness::sse::Frame;
+use crate::harness::stream::{Caps, Opened, Stream};
+use crate::harness::transcript::Transcript;
+
+/// How long any single thing a worker owes may take before it counts as never coming.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Job {
+    pub label: String,
+    pub job_id: String,
+    pub request: Request,
+    pub sent: Instant,
+    state: State,
+}
+
+enum State {
+    Opening(Receiver<Result<Opened, HttpError>>),
+    Streaming(Stream),
+    Ended(Box<Transcript>),
+    Refused(Answer),
+    Broken(HttpError),
+}
+
+impl Job {
+    /// Sends the request and gives the worker a moment to answer, so that jobs sent one after the other arrive so.
+    pub fn send(base: &Base, label: &str, job_id: &str, request: Request) -> Job {
+        let (opened, state) = channel();
+        let sent = Instant::now();
+        let (base, asked) = (base.clone(), request.clone());
+        thread::spawn(move || {
+            // The scenario may have ended meanwhile: then nobody listens, and the stream closes as it is dropped.
+            let _ = opened.send(Stream::open(&base, &asked, Caps::default()));
+        });
+        let mut job = Job { label: label.into(), job_id: job_id.into(), request, sent, state: State::Opening(state) };
+        job.wait_for_head(Duration::from_millis(300));
+        job
+    }
+
+    fn wait_for_head(&mut self, deadline: Duration) {
+        if let State::Opening(opened) = &self.state {
+            self.state = match opened.recv_timeout(deadline) {
+                Ok(Ok(Opened::Stream(stream))) => State::Streaming(stream),
+                Ok(Ok(Opened::Refused(answer))) => State::Refused(answer),
+                Ok(Err(error)) => State::Broken(error),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+        }
+    }
+
+    /// The stream while it runs.
+    fn stream(&mut self, deadline: Duration) -> Result<&Stream, Finding> {
+        self.wait_for_head(deadline);
+        match &self.state {
+            State::Streaming(stream) => Ok(stream),
+            State::Opening(_) => Err(self.finding("a stream", format!("no answer within {deadline:.1?}"))),
+            State::Refused(answer) => Err(self.refusal(answer)),
+            State::Broken(error) => Err(error.clone().into()),
+            State::Ended(transcript) => {
+                Err(transcript.evidence(self.finding("a stream that goes on", "it has ended".into())))
+            }
+        }
+    }
+
+    pub fn wait_for_token(&mut self) -> Result<(), Finding> {
+        match &self.state {
+            State::Ended(transcript) if transcript.tokens().next().is_some() => Ok(()),
+            _ => self.stream(PATIENCE)?.wait_for_tokens(1, PATIENCE),
+        }
+    }
+
+    pub fn wait_for_event(&mut self, event: &str, deadline: Duration) -> Result<Frame, Finding> {
+        if let State::Ended(transcript) = &self.state {
+            let frame = transcript.events(event).next().cloned();
+            return frame.ok_or_else(|| {
+                transcript.evidence(self.finding(&format!("the event {event:?}"), "a stream without it".into()))
+            });
+        }
+        let begun = Instant::now();
+        self.stream(deadline)?.wait_for_event(event, deadline.saturating_sub(begun.elapsed()))
+    }
+
+    /// The whole of the stream, once it has ended; hangs up when it does not within the deadline.
+    pub fn transcript(&mut self, deadline: Duration) -> Result<&Transcript, Finding> {
+        self.wait_for_head(deadline);
+        if let State::Streaming(_) = &self.state {
+            let placeholder = State::Broken(HttpError::NoAnswer { address: self.label.clone() });
+            if let State::Streaming(stream) = std::mem::replace(&mut self.state, placeholder) {
+                let left = deadline.saturating_sub(self.sent.elapsed()).max(Duration::from_secs(1));
+                self.state = State::Ended(Box::new(stream.finish(left)));
+            }
+        }
+        match &self.state {
+            State::Ended(transcript) => Ok(transcript),
+            State::Refused(answer) => Err(self.refusal(answer)),
+            State::Broken(error) => Err(error.clone().into()),
+            _ => Err(self.finding("a stream", format!("no answer within {deadline:.1?}"))),
+        }
+    }
+
+    /// The answer of any status other than 200, or nothing while the job is streamed.
+    pub fn refused(&mut self, deadline: Duration) -> Option<&Answer> {
+        self.wait_for_head(deadline);
+        match &self.state {
+            State::Refused(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    pub fn frames(&self) -> Vec<Frame> {
+        match &self.state {
+            State::Streaming(stream) => stream.frames(),
+            State::Ended(transcript) => transcript.frames.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// When this job's `event` arrived, on the clock that all jobs share.
+    pub fn arrival_of(&self, event: &str) -> Option<Instant> {
+        let zero = match &self.state {
+            State::Streaming(stream) => stream.sent(),
+            _ => self.sent,
+        };
+        self.frames().iter().find(|frame| frame.is(event)).map(|frame| zero + frame.at)
+    }
+
+    /// Whether the job is still being computed: its stream is open and has had no terminal event.
+    pub fn goes_on(&self) -> bool {
+        let terminal = |frame: &Frame| frame.is("end") || frame.is("error");
+        matches!(&self.state, State::Streaming(stream) if stream.ended().is_none() && !stream.frames().iter().any(terminal))
+    }
+
+    pub fn has_ended(&self) -> bool {
+        !matches!(self.state, State::Opening(_) | State::Streaming(_))
+    }
+
+    /// Hangs up at once, as a client that goes away.
+    pub fn disconnect(&mut self) {
+        self.wait_for_head(PATIENCE);
+        let placeholder = State::Broken(HttpError::NoAnswer { address: self.label.clone() });
+        self.state = match std::mem::replace(&mut self.state, placeholder) {
+            State::Streaming(stream) => State::Ended(Box::new(stream.close())),
+            other => other,
+        };
+    }
+
+    fn finding(&self, expected: &str, found: String) -> Finding {
+        Finding::fail(format!("{expected} for the job {:?}", self.label), found)
+    }
+
+    fn refusal(&self, answer: &Answer) -> Finding {
+        answer.evidence(self.finding("a stream, status 200", format!("status {} {}", answer.status, answer.reason)))
+    }
+}
