@@ -1,0 +1,81 @@
+//! Jobs that are known to run long on this worker: because the stub is paced, or because it was measured.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::worker::{Worker, unique};
+use crate::harness::Finding;
+
+/// The most tokens that the contract lets a job ask for.
+const MOST_TOKENS: u32 = 2048;
+
+impl Worker {
+    /// A request that will run for at least this long, with a `job_id` of its own.
+    ///
+    /// A paced stub is known by its flags. Any other worker is measured: the longest job that the contract allows is
+    /// run, with a seed, until it has lasted that long, and is then hung up on; the same seed gives the same tokens. Where
+    /// no such job exists (the worker is too fast, the context too short) that is UNIMPLEMENTED, with what was measured.
+    pub fn long_job(&self, at_least: Duration) -> Result<Value, Finding> {
+        if let Some(pace) = self.stub {
+            return paced(pace.tokens.unwrap_or(2), pace.delay, at_least);
+        }
+        let mut longest = self.longest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((lasted, body)) = longest.as_ref().filter(|(lasted, _)| *lasted >= at_least) {
+            debug_assert!(*lasted >= at_least);
+            return Ok(fresh(body));
+        }
+        let mut measured = Vec::new();
+        for seed in 1..=3 {
+            let body = json!({
+                "job_id": unique("pace"), "prompt": "Once upon a time", "max_tokens": MOST_TOKENS,
+                "temperature": 1.0, "seed": seed,
+            });
+            let mut stream = Some(self.execute(&body)?);
+            let ended = |stream: &crate::harness::stream::Stream| {
+                // From `started` on: a job may have waited for others before.
+                stream.wait_for_event("started", LONGEST_WAIT)?;
+                Ok::<bool, Finding>(
+                    stream
+                        .wait_until("its end", at_least, |frames| frames.iter().any(|f| f.is("end") || f.is("error")))
+                        .is_ok(),
+                )
+            };
+            let over = match &stream {
+                Some(stream) => ended(stream)?,
+                None => true,
+            };
+            if let Some(stream) = stream.take() {
+                let transcript = stream.close();
+                if !over && transcript.terminal().is_none() {
+                    *longest = Some((at_least, body.clone()));
+                    return Ok(fresh(&body));
+                }
+                let began = transcript.events("started").next().map_or(Duration::ZERO, |frame| frame.at);
+                measured.push(format!("{:.2?} ({})", transcript.ended_at.saturating_sub(began), transcript.summary()));
+            }
+        }
+        let found = format!("the longest jobs that the contract allows took {}", measured.join(", "));
+        Err(Finding::unimplemented(format!("a job that runs for {at_least:.1?}"), found))
+    }
+}
+
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+fn paced(tokens: u32, delay: Duration, at_least: Duration) -> Result<Value, Finding> {
+    let lasts = delay * tokens;
+    if lasts < at_least {
+        let found = format!("the stub was started with {tokens} tokens of {delay:?}, {lasts:.1?} in all");
+        return Err(Finding::error(format!("a stub paced for {at_least:.1?}"), found));
+    }
+    Ok(
+        json!({ "job_id": unique("long"), "prompt": "Once upon a time", "max_tokens": tokens.clamp(1, MOST_TOKENS), "seed": 1 }),
+    )
+}
+
+fn fresh(body: &Value) -> Value {
+    let mut body = body.clone();
+    body["job_id"] = unique("long").into();
+    body
+}
