@@ -3,14 +3,15 @@
 use cucumber::then;
 
 use super::World;
+use crate::harness::Settle;
 use super::world::list;
 
 #[then(regex = r#"^the document describes "([^"]+)"$"#)]
-async fn describes(world: &mut World, paths: String) {
-    world.act(move |scene| scene.document_describes(&list(&paths))).await;
+fn describes(world: &mut World, paths: String) {
+    world.scene.document_describes(&list(&paths)).settle();
 }
 
 #[then(regex = r#"^the document's schema "([^"]+)" has the fields of the contract "([^"]+)"$"#)]
-async fn same_fields(world: &mut World, schema: String, message: String) {
-    world.act(move |scene| scene.document_agrees(&schema, &message)).await;
+fn same_fields(world: &mut World, schema: String, message: String) {
+    world.scene.document_agrees(&schema, &message).settle();
 }

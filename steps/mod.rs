@@ -11,6 +11,6 @@ mod sampling;
 mod selftest;
 mod stream;
 mod worker;
-mod world;
+pub mod world;
 
 pub use world::World;

@@ -3,23 +3,24 @@
 use cucumber::{given, then, when};
 
 use super::World;
+use crate::harness::Settle;
 
 #[given(regex = r#"^the scripted worker that (?:makes the mistake|has the oddity) "([^"]+)"$"#)]
-async fn scripted(world: &mut World, name: String) {
-    world.act(move |scene| scene.choose_scripted(&name)).await;
+fn scripted(world: &mut World, name: String) {
+    world.scene.choose_scripted(&name).settle();
 }
 
 #[when(regex = r#"^the case "([^"]+)" judges it$"#)]
-async fn judged(world: &mut World, address: String) {
-    world.act(move |scene| scene.judge_scripted(&address)).await;
+fn judged(world: &mut World, address: String) {
+    world.scene.judge_scripted(&address).settle();
 }
 
 #[then("it is caught")]
-async fn caught(world: &mut World) {
-    world.act(|scene| scene.is_caught()).await;
+fn caught(world: &mut World) {
+    world.scene.is_caught().settle();
 }
 
 #[then("it is passed")]
-async fn passed(world: &mut World) {
-    world.act(|scene| scene.is_passed()).await;
+fn passed(world: &mut World) {
+    world.scene.is_passed().settle();
 }

@@ -1,49 +1,33 @@
-//! What a scenario knows: its scene. The steps run on cucumber's one task, the scene works on blocking sockets: so each
-//! step hands the scene to a thread that may block and takes it back.
+//! What a scenario knows: its scene. Each case has a thread of its own, so a step may simply block.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
 use cucumber::gherkin::Step;
 
+use crate::harness::Finding;
+use crate::harness::case::Case;
+use crate::harness::runner::Actor;
 use crate::harness::scene::Scene;
-use crate::harness::{Finding, Settle};
+use crate::harness::session::Session;
 
-#[derive(cucumber::World, Debug, Default)]
+#[derive(cucumber::World, Debug)]
+#[world(init = Self::unattached)]
 pub struct World {
-    scene: Option<Scene>,
+    pub scene: Scene,
 }
 
 impl World {
-    /// Called by the runner before the first step.
-    pub fn enter(&mut self, scene: Scene) {
-        self.scene = Some(scene);
+    /// Cucumber wants a way to make a world from nothing; ours has one from its session, and no other.
+    fn unattached() -> Result<Self, &'static str> {
+        Err("a world is made by the runner, which knows its session")
     }
+}
 
-    /// Called by the runner after the last step, whatever came of it.
-    pub async fn leave(&mut self) {
-        if let Some(scene) = self.scene.take() {
-            let _ = tokio::task::spawn_blocking(move || scene.end()).await;
-        }
-    }
+impl Actor for World {
+    type Session = Session;
 
-    /// One action of a step: done where blocking is allowed, and settled here.
-    pub async fn act<T: Send + 'static>(
-        &mut self,
-        action: impl FnOnce(&mut Scene) -> Result<T, Finding> + Send + 'static,
-    ) -> T {
-        let Some(mut scene) = self.scene.take() else {
-            Finding::error("a scene that the runner has set", "a scenario without one").raise()
-        };
-        let done = tokio::task::spawn_blocking(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| action(&mut scene)));
-            (scene, result)
-        });
-        let (scene, result) = match done.await {
-            Ok(done) => done,
-            Err(error) => Finding::error("a step that ends", error.to_string()).raise(),
-        };
-        self.scene = Some(scene);
-        result.unwrap_or_else(|panic| resume_unwind(panic)).settle()
+    fn enter(session: Arc<Session>, _case: Arc<Case>) -> Result<Self, Finding> {
+        Ok(World { scene: Scene::new(session) })
     }
 }
 

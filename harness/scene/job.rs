@@ -20,6 +20,8 @@ pub struct Job {
     pub job_id: String,
     pub request: Request,
     pub sent: Instant,
+    /// When its cancel was answered, or its client went away.
+    pub cancelled: Option<Instant>,
     state: State,
 }
 
@@ -41,7 +43,7 @@ impl Job {
             // The scenario may have ended meanwhile: then nobody listens, and the stream closes as it is dropped.
             let _ = opened.send(Stream::open(&base, &asked, Caps::default()));
         });
-        let mut job = Job { label: label.into(), job_id: job_id.into(), request, sent, state: State::Opening(state) };
+        let mut job = Job { label: label.into(), job_id: job_id.into(), request, sent, cancelled: None, state: State::Opening(state) };
         job.wait_for_head(Duration::from_millis(300));
         job
     }
@@ -125,13 +127,17 @@ impl Job {
         }
     }
 
-    /// When this job's `event` arrived, on the clock that all jobs share.
-    pub fn arrival_of(&self, event: &str) -> Option<Instant> {
-        let zero = match &self.state {
+    /// The zero of the stream's arrival times, on the clock that all jobs share.
+    pub fn stream_began(&self) -> Instant {
+        match &self.state {
             State::Streaming(stream) => stream.sent(),
             _ => self.sent,
-        };
-        self.frames().iter().find(|frame| frame.is(event)).map(|frame| zero + frame.at)
+        }
+    }
+
+    /// When this job's `event` arrived, on that clock.
+    pub fn arrival_of(&self, event: &str) -> Option<Instant> {
+        self.frames().iter().find(|frame| frame.is(event)).map(|frame| self.stream_began() + frame.at)
     }
 
     /// Whether the job is still being computed: its stream is open and has had no terminal event.

@@ -1,0 +1,145 @@
+//! One scenario at work: the worker that it has, the jobs and requests that it has sent, and what came of them. Each
+//! sentence of the features is a method here, in the file of its noun; all of them block, none of them sleeps.
+
+mod callback;
+pub mod calls;
+mod cell;
+mod counters;
+mod document;
+mod job;
+pub mod jobs;
+mod logs;
+mod ordinary_client;
+mod scripted;
+pub mod start;
+pub mod texts;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::harness::exposition::Scrape;
+use crate::harness::http::{Answer, Request};
+use crate::harness::pool_manager::PoolManager;
+use crate::harness::process::Process;
+use crate::harness::runner::CaseOutcome;
+use crate::harness::session::Session;
+use crate::harness::target::Worker;
+use crate::harness::{Finding, target::ClosedPort};
+use job::Job;
+
+pub struct Scene {
+    session: Arc<Session>,
+    /// The worker that serves this scenario.
+    worker: Option<Arc<Worker>>,
+    /// How it was started, to start it so again.
+    started: start::Started,
+    /// A worker that was started and not waited for.
+    launched: Option<start::Launched>,
+    pool_manager: Option<PoolManager>,
+    /// The answers to single requests, the last one last.
+    answers: Vec<Answer>,
+    /// The jobs in the order they were sent, each under its label.
+    jobs: Vec<Job>,
+    scrapes: Vec<Scrape>,
+    texts: texts::Runs,
+    ordinary: Option<Vec<String>>,
+    /// Held until the scenario ends: an address that refuses, a port that is taken, a half-sent request.
+    held: Vec<Held>,
+    scripted: Option<String>,
+    outcomes: Vec<CaseOutcome>,
+}
+
+/// What a scenario keeps open and never reads.
+#[allow(dead_code, reason = "held for its effect on the machine, until the scenario ends")]
+enum Held {
+    Closed(ClosedPort),
+    Listener(std::net::TcpListener),
+    Connection(std::net::TcpStream),
+    Folder(tempfile::TempDir),
+}
+
+impl fmt::Debug for Scene {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Scene").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+impl Scene {
+    pub fn new(session: Arc<Session>) -> Scene {
+        Scene {
+            session,
+            worker: None,
+            started: start::Started::default(),
+            launched: None,
+            pool_manager: None,
+            answers: Vec::new(),
+            jobs: Vec::new(),
+            scrapes: Vec::new(),
+            texts: texts::Runs::default(),
+            ordinary: None,
+            held: Vec::new(),
+            scripted: None,
+            outcomes: Vec::new(),
+        }
+    }
+
+    fn worker(&self) -> Result<&Arc<Worker>, Finding> {
+        self.worker.as_ref().ok_or_else(|| Finding::error("a worker that the scenario has", "it has none"))
+    }
+
+    /// The process of the worker, started with or without waiting.
+    fn process(&self) -> Result<&Process, Finding> {
+        match (&self.launched, &self.worker) {
+            (Some(launched), _) => Ok(&launched.process),
+            (None, Some(worker)) => worker.process(),
+            (None, None) => Err(Finding::error("a worker that the scenario has", "it has none")),
+        }
+    }
+
+    fn answer(&self) -> Result<&Answer, Finding> {
+        self.answers.last().ok_or_else(|| Finding::error("an answer to speak of", "no request was sent"))
+    }
+
+    fn job(&mut self, label: &str) -> Result<&mut Job, Finding> {
+        let missing = || Finding::error(format!("a job called {label:?}"), "no such job was sent");
+        self.jobs.iter_mut().rev().find(|job| job.label == label).ok_or_else(missing)
+    }
+
+    fn send(&mut self, request: &Request) -> Result<&Answer, Finding> {
+        let answer = self.worker()?.send(request)?;
+        self.answers.push(answer);
+        self.answer()
+    }
+}
+
+/// Leaves nothing behind: a worker of the scenario's own is ended with it, a shared one is freed of its jobs.
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let unfinished: Vec<String> =
+            self.jobs.iter().filter(|job| !job.has_ended()).map(|job| job.job_id.clone()).collect();
+        if let Some(worker) = &self.worker
+            && !unfinished.is_empty()
+            && self.session.shares(worker)
+        {
+            for job_id in &unfinished {
+                let _ = worker.cancel(job_id);
+            }
+            for job in &mut self.jobs {
+                job.disconnect();
+            }
+            self.session.give_up_shared(worker);
+        }
+    }
+}
+
+/// Waits until `look` gives a value, looking again and again until the deadline; gives the last reason when it never does.
+fn wait_for<T>(deadline: Duration, mut look: impl FnMut() -> Result<T, Finding>) -> Result<T, Finding> {
+    let until = std::time::Instant::now() + deadline;
+    loop {
+        match look() {
+            Err(_) if std::time::Instant::now() < until => std::thread::park_timeout(Duration::from_millis(5)),
+            outcome => return outcome,
+        }
+    }
+}
