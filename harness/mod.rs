@@ -1,15 +1,17 @@
 //! What drives a worker and judges it, from outside: over sockets, processes, files and logs, and never through the
 //! server's own types, since a shared type would hide a wrong field name from both.
 
-// The wire, seen as bytes
+// The wire, seen as bytes, and the contract
+pub mod contract;
 pub mod http;
 pub mod sse;
 pub mod stream;
 pub mod transcript;
 
-// The worker: its process, its log, and what it is started as
+// The worker: its process, its log, what it is started as, and whom it calls when it is ready
 pub mod exposition;
 pub mod log;
+pub mod pool_manager;
 pub mod process;
 pub mod target;
 

@@ -3,6 +3,7 @@
 //! `stream` fills the transcript in; `rules` is the table of what must hold. A case calls one rule by name
 //! (`transcript.judge("terminal-once")`) or all that hold for a whole stream (`transcript.judge_all()`).
 
+pub mod arrivals;
 pub mod rules;
 
 use std::fmt;
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use super::Finding;
 use super::http::{Base, Headers, Request, excerpt};
-use super::sse::{Comment, Frame, Problem};
+use super::sse::{Comment, Frame, Parser, Problem};
 pub use rules::{RULES, Rule, Scope};
 
 /// How a stream ended.
@@ -72,6 +73,23 @@ pub struct Transcript {
 }
 
 impl Transcript {
+    /// A stream as if it had come over the wire in one piece: for streams that are kept in files, and for tests.
+    pub fn replay(request: Request, headers: Headers, bytes: &[u8]) -> Transcript {
+        let parser = Parser::read(bytes);
+        Transcript {
+            base: Base::local(0),
+            request,
+            status: 200,
+            headers,
+            head_at: Duration::ZERO,
+            frames: parser.frames,
+            comments: parser.comments,
+            problems: parser.problems,
+            end: End::Closed,
+            ended_at: Duration::ZERO,
+        }
+    }
+
     pub fn events<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Frame> {
         self.frames.iter().filter(move |frame| frame.is(name))
     }

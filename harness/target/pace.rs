@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::worker::{Worker, unique};
 use crate::harness::Finding;
+use crate::harness::transcript::{End, is_terminal};
 
 /// The most tokens that the contract lets a job ask for.
 const MOST_TOKENS: u32 = 2048;
@@ -22,8 +23,7 @@ impl Worker {
             return paced(pace.tokens.unwrap_or(2), pace.delay, at_least);
         }
         let mut longest = self.longest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((lasted, body)) = longest.as_ref().filter(|(lasted, _)| *lasted >= at_least) {
-            debug_assert!(*lasted >= at_least);
+        if let Some((_, body)) = longest.as_ref().filter(|(lasted, _)| *lasted >= at_least) {
             return Ok(fresh(body));
         }
         let mut measured = Vec::new();
@@ -32,29 +32,17 @@ impl Worker {
                 "job_id": unique("pace"), "prompt": "Once upon a time", "max_tokens": MOST_TOKENS,
                 "temperature": 1.0, "seed": seed,
             });
-            let mut stream = Some(self.execute(&body)?);
-            let ended = |stream: &crate::harness::stream::Stream| {
-                // From `started` on: a job may have waited for others before.
-                stream.wait_for_event("started", LONGEST_WAIT)?;
-                Ok::<bool, Finding>(
-                    stream
-                        .wait_until("its end", at_least, |frames| frames.iter().any(|f| f.is("end") || f.is("error")))
-                        .is_ok(),
-                )
-            };
-            let over = match &stream {
-                Some(stream) => ended(stream)?,
-                None => true,
-            };
-            if let Some(stream) = stream.take() {
-                let transcript = stream.close();
-                if !over && transcript.terminal().is_none() {
-                    *longest = Some((at_least, body.clone()));
-                    return Ok(fresh(&body));
-                }
-                let began = transcript.events("started").next().map_or(Duration::ZERO, |frame| frame.at);
-                measured.push(format!("{:.2?} ({})", transcript.ended_at.saturating_sub(began), transcript.summary()));
+            let stream = self.execute(&body)?;
+            // From `started` on: the job may have waited for others before.
+            let began = stream.wait_for_event("started", LONGEST_WAIT)?.at;
+            // That this wait fails is what is hoped for.
+            let _ = stream.wait_until("its end", at_least, |frames| frames.iter().any(is_terminal));
+            let transcript = stream.close();
+            if transcript.end == End::Disconnected && transcript.terminal().is_none() {
+                *longest = Some((at_least, body.clone()));
+                return Ok(fresh(&body));
             }
+            measured.push(format!("{:.2?} ({})", transcript.ended_at.saturating_sub(began), transcript.summary()));
         }
         let found = format!("the longest jobs that the contract allows took {}", measured.join(", "));
         Err(Finding::unimplemented(format!("a job that runs for {at_least:.1?}"), found))
