@@ -81,7 +81,7 @@ impl Log {
     pub fn messages_in_order(&self, messages: &[&str]) -> Result<(), Finding> {
         let mut from = 0;
         for (position, message) in messages.iter().enumerate() {
-            let says = |line: &LogLine| line.text("message").unwrap_or(&line.raw) == *message;
+            let says = |line: &LogLine| line.text("message").unwrap_or(&line.raw).contains(message);
             match self.lines[from..].iter().position(says) {
                 Some(at) => from += at + 1,
                 None => {

@@ -1,0 +1,236 @@
+//! Single requests, and what their answers must be.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::job::PATIENCE;
+use super::{Scene, cell};
+use crate::harness::Finding;
+use crate::harness::contract::{self, Message};
+use crate::harness::http::{Answer, Request};
+use crate::harness::session::API_TOKEN;
+use crate::harness::stream::{Caps, Opened};
+use crate::harness::target::unique;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Credentials {
+    None,
+    Wrong,
+    Half,
+}
+
+impl Credentials {
+    pub fn of(words: &str) -> Credentials {
+        match words {
+            "no token" => Credentials::None,
+            "a wrong token" => Credentials::Wrong,
+            _ => Credentials::Half,
+        }
+    }
+}
+
+impl Scene {
+    pub fn ask(&mut self, method: &str, path: &str) -> Result<(), Finding> {
+        self.send(&Request::new(method, path)).map(drop)
+    }
+
+    pub fn ask_with(&mut self, path: &str, credentials: Credentials) -> Result<(), Finding> {
+        let request = Request::post(path).json(&Value::Object(cell::base_job(&unique("job"))));
+        let request = match credentials {
+            Credentials::None => request,
+            Credentials::Wrong => request.bearer(&API_TOKEN.chars().rev().collect::<String>()),
+            Credentials::Half => request.bearer(&API_TOKEN[..API_TOKEN.len() / 2]),
+        };
+        self.send(&request).map(drop)
+    }
+
+    pub fn post(&mut self, body: &str, path: &str, header: Option<(String, String)>) -> Result<(), Finding> {
+        let mut request = Request::post(path).body("application/json", cell::body(body)?);
+        if let Some((name, value)) = header {
+            request = request.header(&name, &value);
+        }
+        self.send_authorized(request)
+    }
+
+    /// A job whose content type is another; a stream that is opened all the same is hung up on.
+    pub fn send_as(&mut self, content_type: &str) -> Result<(), Finding> {
+        let body = Value::Object(cell::base_job(&unique("job"))).to_string();
+        self.send_authorized(Request::post("/execute").body(content_type, body))
+    }
+
+    /// Sends a request that may be answered with a stream: only its head is of interest then.
+    fn send_authorized(&mut self, request: Request) -> Result<(), Finding> {
+        let worker = self.worker()?.clone();
+        let request = worker.authorized(request);
+        let answer = match worker.open(&request, Caps::within(PATIENCE))? {
+            Opened::Refused(answer) => answer,
+            Opened::Stream(stream) => Answer::of_stream(&stream.close(), worker.base()),
+        };
+        self.answers.push(answer);
+        Ok(())
+    }
+
+    pub fn answer_is(&mut self, status: u16, code: Option<&str>) -> Result<(), Finding> {
+        let answer = self.latest_answer()?;
+        let expected = format!("status {status}{}", code.map(|code| format!(" with the code {code}")).unwrap_or_default());
+        if answer.status != status {
+            return Err(answer.evidence(Finding::fail(expected, format!("status {}", answer.status))));
+        }
+        let Some(code) = code else { return Ok(()) };
+        let body = answer.json().map_err(|finding| Finding { expected: format!("{expected}, in JSON"), ..finding })?;
+        if body["code"] == code {
+            return Ok(());
+        }
+        Err(answer.evidence(Finding::fail(expected, format!("status {status} with the code {}", body["code"]))))
+    }
+
+    /// The answer to the last request, be it a single one or a job's.
+    fn latest_answer(&mut self) -> Result<Answer, Finding> {
+        if self.answers.is_empty()
+            && let Some(worker) = &self.worker
+            && let Some(job) = self.jobs.last_mut()
+        {
+            let base = worker.base().clone();
+            return match job.refused(PATIENCE) {
+                Some(answer) => Ok(answer.clone()),
+                None => Ok(Answer::of_stream(job.transcript(PATIENCE)?, &base)),
+            };
+        }
+        self.answer().cloned()
+    }
+
+    pub fn answer_is_one_of(&mut self, statuses: &[String]) -> Result<(), Finding> {
+        let answer = self.answer()?;
+        if statuses.contains(&answer.status.to_string()) {
+            return Ok(());
+        }
+        let expected = format!("status {}", statuses.join(" or "));
+        Err(answer.evidence(Finding::fail(expected, format!("status {}", answer.status))))
+    }
+
+    pub fn answer_is_json(&mut self) -> Result<(), Finding> {
+        let answer = self.answer()?;
+        answer.json()?;
+        if answer.content_type() == "application/json" {
+            return Ok(());
+        }
+        let found = format!("{:?}", answer.content_type());
+        Err(answer.evidence(Finding::fail("the content type application/json", found)))
+    }
+
+    pub fn answer_matches(&mut self, message: &str) -> Result<(), Finding> {
+        let answer = self.latest_answer()?;
+        let checked = contract::check(message_called(message)?, &answer.json()?);
+        checked.map_err(|finding| answer.evidence(finding))
+    }
+
+    fn field(&self, field: &str) -> Result<(Value, &Answer), Finding> {
+        let answer = self.answer()?;
+        match answer.json()?.get(field) {
+            Some(value) => Ok((value.clone(), answer)),
+            None => Err(answer.evidence(Finding::fail(format!("a field {field:?}"), "an answer without it"))),
+        }
+    }
+
+    /// `text`, or where that is empty, `other`: a number, true, false or null.
+    pub fn field_is(&mut self, field: &str, text: &str, other: &str) -> Result<(), Finding> {
+        let wanted = if other.is_empty() {
+            Value::from(text)
+        } else {
+            serde_json::from_str(other).map_err(|error| Finding::error("a JSON value", error.to_string()))?
+        };
+        let (found, answer) = self.field(field)?;
+        if found == wanted {
+            return Ok(());
+        }
+        Err(answer.evidence(Finding::fail(format!("{field}: {wanted}"), format!("{field}: {found}"))))
+    }
+
+    pub fn field_is_worker_id(&mut self, field: &str) -> Result<(), Finding> {
+        let id = self.worker()?.worker_id().unwrap_or_default().to_owned();
+        self.field_is(field, &id, "")
+    }
+
+    pub fn header_is(&mut self, name: &str, text: &str, kind: &str) -> Result<(), Finding> {
+        let answer = self.latest_answer()?;
+        let found = answer.header(name).unwrap_or_default().to_owned();
+        let (holds, expected) = match kind {
+            "fresh UUID" => (Uuid::try_parse(&found).is_ok_and(|id| id.get_version_num() == 4), "a fresh UUIDv4".into()),
+            "whole number of seconds" => (found.parse::<u32>().is_ok(), "a whole number of seconds".into()),
+            _ => (found == text, format!("{text:?}")),
+        };
+        if holds {
+            return Ok(());
+        }
+        let found = if answer.header(name).is_none() { "no such header".into() } else { format!("{found:?}") };
+        Err(answer.evidence(Finding::fail(format!("the header {name}: {expected}"), found)))
+    }
+
+    /// The fields of a 400, in any order; `stop[2]` counts as `stop`.
+    fn listed(&mut self) -> Result<(Vec<(String, String)>, Answer), Finding> {
+        let answer = self.latest_answer()?;
+        let body = answer.json()?;
+        let Some(errors) = body["errors"].as_array() else {
+            return Err(answer.evidence(Finding::fail("a list \"errors\"", format!("{}", body["errors"]))));
+        };
+        let text = |error: &Value, key: &str| error[key].as_str().unwrap_or_default().to_owned();
+        let field = |error: &Value| text(error, "field").split(['[', '.']).next().unwrap_or_default().to_owned();
+        let told = |error: &Value| format!("{} {}", text(error, "constraint"), text(error, "message"));
+        Ok((errors.iter().map(|error| (field(error), told(error))).collect(), answer))
+    }
+
+    pub fn lists_exactly(&mut self, fields: &[String]) -> Result<(), Finding> {
+        let (listed, answer) = self.listed()?;
+        let sorted = |mut names: Vec<String>| {
+            names.sort();
+            names.dedup();
+            names
+        };
+        let (wanted, found) = (sorted(fields.to_vec()), sorted(listed.into_iter().map(|(field, _)| field).collect()));
+        if wanted == found {
+            return Ok(());
+        }
+        let expected = format!("failures listed for exactly: {}", wanted.join(", "));
+        Err(answer.evidence(Finding::fail(expected, format!("failures listed for: {}", found.join(", ")))))
+    }
+
+    /// The whole of a long prompt may be refused for the model's context, and for nothing else.
+    pub fn lists_no_length_of(&mut self, field: &str) -> Result<(), Finding> {
+        let answer = self.latest_answer()?;
+        if answer.status == 200 {
+            return Ok(());
+        }
+        let (listed, answer) = self.listed()?;
+        match listed.iter().find(|(name, told)| name == field && !told.contains("context")) {
+            None if answer.status == 400 => Ok(()),
+            None => Err(answer.evidence(Finding::fail("status 200 or 400", format!("status {}", answer.status)))),
+            Some((_, told)) => {
+                let expected = "a prompt of 32768 characters accepted, or refused for the model's context alone";
+                Err(answer.evidence(Finding::fail(expected, format!("refused: {told}"))))
+            }
+        }
+    }
+
+    pub fn answer_lacks(&mut self, text: &str) -> Result<(), Finding> {
+        let answer = self.latest_answer()?;
+        if !answer.text().contains(text) {
+            return Ok(());
+        }
+        Err(answer.evidence(Finding::fail(format!("an answer without {text:?}"), "an answer that repeats it")))
+    }
+
+    pub fn last_answers_are_alike(&mut self) -> Result<(), Finding> {
+        let [.., first, second] = &self.answers[..] else {
+            return Err(Finding::error("two answers to compare", format!("{}", self.answers.len())));
+        };
+        if first.body == second.body && first.status == second.status {
+            return Ok(());
+        }
+        let found = format!("{} {} and {} {}", first.status, first.text(), second.status, second.text());
+        Err(second.evidence(Finding::fail("the same status and body for a missing and a wrong token", found)))
+    }
+}
+
+pub(super) fn message_called(name: &str) -> Result<Message, Finding> {
+    Message::by_name(name).ok_or_else(|| Finding::error("a message of the contract", format!("{name:?}")))
+}

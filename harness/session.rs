@@ -1,0 +1,192 @@
+//! One run's target: what it is, what it proved to be, and the worker that its cases share where they must.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::case::Lane;
+use super::runner::{self, TargetSummary};
+use super::selection::{BuiltInBackend, TargetKind, TargetRequest};
+use super::target::{Start, StartError, Target, Worker, unique};
+use super::{Finding, process, recognise};
+
+/// What the harness gives a worker that must be asked with a token, and what it gives it for its callback.
+pub const API_TOKEN: &str = "llorch-test-token-0123456789abcdef0123456789";
+pub const SPAWN_TOKEN: &str = "llorch-spawn-token-fedcba9876543210fedcba98";
+
+pub struct Session {
+    pub target: Target,
+    request: TargetRequest,
+    /// The worker that all cases share, where the target is somebody else's.
+    shared: Mutex<Option<Arc<Worker>>>,
+    /// A job that was measured to run long on this target.
+    long_job: Mutex<Option<Map<String, Value>>>,
+    seen: recognise::Seen,
+}
+
+/// The target would not start, or is no worker.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to reach the target: {error}{}", log(error))]
+pub struct TargetError {
+    #[from]
+    error: StartError,
+}
+
+fn log(error: &StartError) -> String {
+    match error {
+        StartError::Exited { log, .. } | StartError::NotReady { log, .. } if !log.is_empty() => {
+            format!("\nits last words:\n{log}")
+        }
+        _ => String::new(),
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Session").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Starts or reaches the target once, and looks what it is: what is no worker ends the run here.
+    pub fn open(request: TargetRequest) -> Result<Session, TargetError> {
+        let target = match &request.kind {
+            TargetKind::BuiltIn { .. } => Target::built_in(&request.llorch),
+            TargetKind::Spawn { words } => Target::Spawn { command: words.clone() },
+            TargetKind::Url { url } => Target::url(url).map_err(|error| StartError::NoWorker {
+                base: url.clone(),
+                reason: error.to_string(),
+            })?,
+        };
+        let mut session = Session {
+            target,
+            request,
+            shared: Mutex::default(),
+            long_job: Mutex::default(),
+            seen: recognise::Seen::default(),
+        };
+        let worker = Arc::new(session.target.start(&session.plain_start())?);
+        session.seen = recognise::look(&worker).unwrap_or_default();
+        if !session.is_built_in() {
+            *lock(&session.shared) = Some(worker);
+        }
+        Ok(session)
+    }
+
+    /// How many cases this target bears at a time.
+    pub fn jobs(&self) -> usize {
+        if self.is_built_in() { 8 } else { 1 }
+    }
+
+    pub fn llorch(&self) -> &PathBuf {
+        &self.request.llorch
+    }
+
+    fn is_built_in(&self) -> bool {
+        matches!(self.target, Target::BuiltIn { .. })
+    }
+
+    fn plain_start(&self) -> Start {
+        match &self.request.kind {
+            TargetKind::Url { .. } => Start::default(),
+            TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) | None } => Start::stub(),
+            _ => Start { model: self.request.model.clone(), ..Start::default() },
+        }
+    }
+
+    /// How this target is started for a scenario; `stub` asks for our stub backend.
+    pub fn start(&self, stub: bool) -> Result<Start, Finding> {
+        match (stub, &self.target) {
+            (true, Target::BuiltIn { .. }) => Ok(Start::stub()),
+            (true, _) => Err(Finding::unimplemented("the built-in stub backend", "the target is another worker")),
+            (false, _) => Ok(self.plain_start()),
+        }
+    }
+
+    /// True where the command line that was given says this flag itself.
+    pub fn target_brings(&self, flag: &str) -> bool {
+        matches!(&self.target, Target::Spawn { command } if command.iter().any(|word| word.starts_with(flag)))
+    }
+
+    /// The worker for a scenario: one of its own, or the one that all share.
+    pub fn worker(&self, fresh: bool, start: &Start) -> Result<Arc<Worker>, Finding> {
+        if fresh || self.is_built_in() || *start != self.plain_start() {
+            return Ok(Arc::new(self.target.start(start)?));
+        }
+        let mut shared = lock(&self.shared);
+        if let Some(worker) = shared.as_ref() {
+            return Ok(Arc::clone(worker));
+        }
+        let worker = Arc::new(self.target.start(start)?);
+        *shared = Some(Arc::clone(&worker));
+        Ok(worker)
+    }
+
+    pub fn shares(&self, worker: &Arc<Worker>) -> bool {
+        lock(&self.shared).as_ref().is_some_and(|shared| Arc::ptr_eq(shared, worker))
+    }
+
+    /// A scenario left jobs on the shared worker. One that the harness started is ended; the next scenario has another.
+    pub fn give_up_shared(&self, worker: &Arc<Worker>) {
+        if self.target.starts_fresh() && self.shares(worker) {
+            *lock(&self.shared) = None;
+        }
+    }
+
+    /// A job that runs for at least this long, with an id of its own. Measured once, on whichever worker is asked first.
+    pub fn long_job(&self, worker: &Worker, at_least: Duration) -> Result<Map<String, Value>, Finding> {
+        let mut known = lock(&self.long_job);
+        let mut job = match known.as_ref() {
+            Some(job) => job.clone(),
+            None => match worker.long_job(at_least)? {
+                Value::Object(job) => job,
+                other => return Err(Finding::error("a job, as an object", other.to_string())),
+            },
+        };
+        // A paced stub's job belongs to its pace, which may differ from worker to worker.
+        if !self.is_built_in() {
+            *known = Some(job.clone());
+        }
+        job.insert("job_id".into(), unique("long").into());
+        Ok(job)
+    }
+
+    /// Sampling shows only on a worker that computes.
+    pub fn needs_computing(&self, worker: &Worker) -> Result<(), Finding> {
+        let seen = recognise::look(worker)?;
+        if seen.is_stub() {
+            return Err(Finding::unimplemented("a worker whose text depends on the request", seen.sentence()));
+        }
+        Ok(())
+    }
+}
+
+impl runner::Session for Session {
+    fn is_ours(&self) -> bool {
+        self.is_built_in()
+    }
+
+    fn is_stub(&self) -> bool {
+        self.seen.is_stub()
+    }
+
+    fn lane(&self, lane: Lane) -> Result<(), String> {
+        Err(format!("this version has no such lane yet ({})", lane.variable()))
+    }
+
+    fn summary(&self) -> TargetSummary {
+        let warning = self.seen.is_stub().then(|| format!("THIS WORKER IS A STUB: {}", self.seen.sentence()));
+        TargetSummary { sentence: format!("{}, {}", self.target.describe(), self.seen.model()), warning }
+    }
+
+    fn abandon(&self) {
+        process::kill_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
