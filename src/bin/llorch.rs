@@ -1,1 +1,5 @@
-fn main(){}
+//! The tool, and every daemon under its own name: see `llorch::cli`.
+
+fn main() -> std::process::ExitCode {
+    llorch::cli::main(std::env::args_os())
+}
