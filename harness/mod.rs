@@ -13,9 +13,21 @@ pub mod exposition;
 pub mod log;
 pub mod pool_manager;
 pub mod process;
+pub mod recognise;
 pub mod target;
 
-// What a check can end in
+// The cases, the run, and what it may end in
+pub mod case;
+pub mod catalogue;
+pub mod exit;
+pub mod runner;
+pub mod scene;
+pub mod selection;
+pub mod session;
 pub mod verdict;
+pub mod writers;
+
+// A worker that is wrong on purpose
+pub mod scripted;
 
 pub use verdict::{Evidence, Finding, Settle, Verdict};

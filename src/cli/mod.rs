@@ -1,1 +1,127 @@
+//! The command lines. Each parses its flags into a checked structure once, calls the library, and ends with an exit code.
 
+pub mod completions;
+#[cfg(feature = "bdd")]
+pub mod list;
+#[cfg(feature = "bdd")]
+pub mod verify;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Proof that an LLM inference worker is right and real.
+#[derive(Debug, Parser)]
+#[command(name = "llorch", version)]
+struct Llorch {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the features against a worker, and say what holds.
+    #[cfg(feature = "bdd")]
+    Verify(verify::Flags),
+    /// Print every case with its address, level and requirements.
+    #[cfg(feature = "bdd")]
+    List(list::Flags),
+    /// Print the completions of a shell.
+    Completions(completions::Flags),
+}
+
+/// `llorch`: the verbs, and the daemons under their own names.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(name) = arguments.get(1).and_then(|word| word.to_str())
+        && let Some(end) = daemon(name, &arguments[1..])
+    {
+        return end;
+    }
+    match Llorch::parse_from(arguments).verb {
+        #[cfg(feature = "bdd")]
+        Verb::Verify(flags) => verify::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::List(flags) => list::main(flags),
+        Verb::Completions(flags) => completions::main(flags, Llorch::command()),
+    }
+}
+
+/// The daemons that this binary carries, so that it can start them as itself; the first argument is the name.
+fn daemon(name: &str, _arguments: &[OsString]) -> Option<ExitCode> {
+    match name {
+        _ => None,
+    }
+}
+
+/// Which cases, as flags.
+#[cfg(feature = "bdd")]
+#[derive(Debug, Default, clap::Args)]
+pub struct SelectionFlags {
+    /// Only cases whose tags the expression keeps: "@must and not @lane:gpu"
+    #[arg(long, value_name = "EXPRESSION")]
+    pub tags: Option<gherkin::tagexpr::TagOperation>,
+    /// Only the case of this address, or all below it; may be repeated
+    #[arg(long = "case", value_name = "ADDRESS")]
+    pub cases: Vec<String>,
+    /// Only the cases of this checkpoint
+    #[arg(long, value_name = "0-12", value_parser = clap::value_parser!(u8).range(0..=12))]
+    pub checkpoint: Option<u8>,
+    /// Only the quick ones: under ten seconds in all
+    #[arg(long)]
+    pub quick: bool,
+    /// Read the features of a folder, not those in this binary
+    #[arg(long, value_name = "DIR")]
+    pub features: Option<std::path::PathBuf>,
+}
+
+#[cfg(feature = "bdd")]
+mod choose {
+    use super::SelectionFlags;
+    use crate::harness::catalogue::{Catalogue, CatalogueError, Script};
+    use crate::harness::exit::Exit;
+    use crate::harness::selection::Selection;
+
+    impl SelectionFlags {
+        /// Prints why there is nothing to choose from, or nothing chosen.
+        pub(super) fn choose(self) -> Result<(Selection, Script), Exit> {
+            let selection = Selection {
+                addresses: self.cases,
+                checkpoint: self.checkpoint,
+                quick: self.quick,
+                ..Selection::from_environment()
+            };
+            let selection = match self.tags {
+                Some(expression) => selection.with_tags(expression),
+                None => selection,
+            };
+            let catalogue = match &self.features {
+                Some(folder) => Catalogue::of_folder(folder),
+                None => Catalogue::embedded(),
+            };
+            // What is wrong with the user's features is theirs to mend, and with the embedded ones ours.
+            let catalogue = catalogue.map_err(|problem: CatalogueError| {
+                super::complain(&problem);
+                if self.features.is_some() { Exit::Usage } else { Exit::Internal }
+            })?;
+            let script = selection.choose(&catalogue).map_err(|problem| {
+                super::complain(&problem);
+                Exit::NothingSelected
+            })?;
+            Ok((selection, script))
+        }
+    }
+}
+
+/// An error with its causes, on one line of stderr.
+#[cfg(feature = "bdd")]
+fn complain(problem: &dyn std::error::Error) {
+    let mut text = problem.to_string();
+    let mut cause = problem.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    eprintln!("llorch: {text}");
+}
