@@ -24,7 +24,8 @@ use llorch::harness::verdict::Verdict;
 use llorch::harness::writers::human::{Detail, Human};
 use llorch::harness::writers::terminal::Terminal;
 use llorch::harness::writers::{Desk, News};
-use llorch::steps::world::{Session, World};
+use llorch::harness::session::Session;
+use llorch::steps::World;
 
 /// What libtest exits with; cargo says no more about it than that a test failed.
 const FAILED: u8 = 101;

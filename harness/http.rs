@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::transcript::Transcript;
 use super::{Finding, Verdict};
 use wire::{Exchange, Head};
 
@@ -287,6 +288,20 @@ impl Answer {
         let took = exchange.elapsed();
         let Head { status, reason, headers, at } = exchange.head;
         Ok(Answer { status, reason, headers, body, head_at: at, took, arrivals, curl: request.curl(base) })
+    }
+
+    /// The head of a stream, as an answer: for cases that ask only for the status or a header.
+    pub fn of_stream(transcript: &Transcript, base: &Base) -> Answer {
+        Answer {
+            status: transcript.status,
+            reason: String::new(),
+            headers: transcript.headers.clone(),
+            body: Vec::new(),
+            head_at: transcript.head_at,
+            took: transcript.ended_at,
+            arrivals: Vec::new(),
+            curl: transcript.request.curl(base),
+        }
     }
 
     pub fn text(&self) -> String {

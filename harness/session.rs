@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::case::Lane;
+use super::http::Base;
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, TargetKind, TargetRequest};
 use super::target::{Start, StartError, Target, Worker, unique};
@@ -53,27 +54,33 @@ impl fmt::Debug for Session {
 impl Session {
     /// Starts or reaches the target once, and looks what it is: what is no worker ends the run here.
     pub fn open(request: TargetRequest) -> Result<Session, TargetError> {
-        let target = match &request.kind {
-            TargetKind::BuiltIn { .. } => Target::built_in(&request.llorch),
-            TargetKind::Spawn { words } => Target::Spawn { command: words.clone() },
-            TargetKind::Url { url } => Target::url(url).map_err(|error| StartError::NoWorker {
-                base: url.clone(),
-                reason: error.to_string(),
-            })?,
-        };
-        let mut session = Session {
-            target,
-            request,
-            shared: Mutex::default(),
-            long_job: Mutex::default(),
-            seen: recognise::Seen::default(),
-        };
+        if let TargetKind::Url { url } = &request.kind {
+            Target::url(url).map_err(|error| StartError::NoWorker { base: url.clone(), reason: error.to_string() })?;
+        }
+        let mut session = Session::unopened(request);
         let worker = Arc::new(session.target.start(&session.plain_start())?);
         session.seen = recognise::look(&worker).unwrap_or_default();
         if !session.is_built_in() {
             *lock(&session.shared) = Some(worker);
         }
         Ok(session)
+    }
+
+    /// A session whose target nobody has looked at yet.
+    pub fn unopened(request: TargetRequest) -> Session {
+        let target = match &request.kind {
+            TargetKind::BuiltIn { .. } => Target::built_in(&request.llorch),
+            TargetKind::Spawn { words } => Target::Spawn { command: words.clone() },
+            // An address that can't be one was refused before; this one refuses every connection.
+            TargetKind::Url { url } => Target::url(url).unwrap_or(Target::Url { base: Base::local(0), token: None }),
+        };
+        Session {
+            target,
+            request,
+            shared: Mutex::default(),
+            long_job: Mutex::default(),
+            seen: recognise::Seen::default(),
+        }
     }
 
     /// How many cases this target bears at a time.

@@ -18,8 +18,8 @@ pub struct World {
 
 impl World {
     /// Cucumber wants a way to make a world from nothing; ours has one from its session, and no other.
-    fn unattached() -> Result<Self, &'static str> {
-        Err("a world is made by the runner, which knows its session")
+    fn unattached() -> Result<Self, std::io::Error> {
+        Err(std::io::Error::other("a world is made by the runner, which knows its session"))
     }
 }
 

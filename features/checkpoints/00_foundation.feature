@@ -1,7 +1,7 @@
 Feature: Checkpoint 0, foundation
   Before any tensor: the server answers, the start-up is in order, and a stub says that it is one.
 
-  @case:checkpoints/00/1 @CP-00 @must @stub @quick
+  @case:checkpoints/00/1 @LL-CP-00 @must @stub @quick
   Scenario: The stub streams exactly its two tokens, frame by frame
     Given a stub worker
     When a job is sent with
@@ -16,7 +16,7 @@ Feature: Checkpoint 0, foundation
       | token   | {"t":"RESPONSE","i":1}                                                                                   |
       | end     | {"tokens_out":2,"decode_time_ms":0,"stop_reason":"MAX_TOKENS","stop_sequence_matched":null,"seed":42}    |
 
-  @case:checkpoints/00/2 @CP-00 @must @stub @quick
+  @case:checkpoints/00/2 @LL-CP-00 @must @stub @quick
   Scenario: The stub keeps the limit of one token
     Given a stub worker
     When a job is sent with
@@ -25,7 +25,7 @@ Feature: Checkpoint 0, foundation
     Then the frames carry the text "STUB"
     And the stream obeys "end-fields"
 
-  @case:checkpoints/00/3 @CP-00 @must @stub @quick
+  @case:checkpoints/00/3 @LL-CP-00 @must @stub @quick
   Scenario: The stub says in its health that it is one
     Given a stub worker
     When health is asked
@@ -33,12 +33,12 @@ Feature: Checkpoint 0, foundation
     And the answer's field "vram_bytes" is 0
     And the answer matches the contract "health"
 
-  @case:checkpoints/00/4 @CP-00 @must @stub @quick
+  @case:checkpoints/00/4 @LL-CP-00 @must @stub @quick
   Scenario: The harness recognises a stub by what it does
     Given a stub worker
     Then the harness recognises the worker as a stub
 
-  @case:checkpoints/00/5 @CP-00 @ours @stub @fresh
+  @case:checkpoints/00/5 @LL-CP-00 @ours @stub @fresh
   Scenario: The start-up of the CPU worker, line by line
     Given a pool manager that accepts
     And a fresh stub worker that calls it back
@@ -50,7 +50,7 @@ Feature: Checkpoint 0, foundation
       | Worker ready, starting HTTP server |
       | Callback sent to pool-managerd     |
 
-  @case:checkpoints/00/6 @CP-00 @ours @stub @fresh
+  @case:checkpoints/00/6 @LL-CP-00 @ours @stub @fresh
   Scenario: Test mode, line by line
     When a stub worker is started with the callback "http://localhost:9999/ready"
     Then the worker answers

@@ -9,7 +9,10 @@ Feature: Cancel
     And the job "victim" is cancelled
     Then the answer is 202
     And the stream "victim" ends with the error "CANCELLED" within 5 seconds of the cancel
-    And the stream "victim" obeys "nothing-after"
+    And the stream "victim" obeys "no-token-after-terminal"
+    And the stream "victim" obeys "terminal-last"
+    And the stream "victim" obeys "error-fields"
+    And the stream "victim" obeys "error-code"
 
   @case:worker/cancel/2 @SYS-6.3.5 @must
   Scenario: No token follows a cancel

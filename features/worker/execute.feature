@@ -6,7 +6,8 @@ Feature: Execute
   Scenario: A job is answered with a stream of events
     Given a worker
     When a job is sent
-    Then the stream obeys "head"
+    Then the stream obeys "content-type"
+    And the stream obeys "content-encoding"
 
   @case:worker/execute/2 @M0-W-1310 @must @quick
   Scenario Outline: Each frame is an event a client can read: <rule>
@@ -15,11 +16,13 @@ Feature: Execute
     Then the stream obeys "<rule>"
 
     Examples:
-      | rule        |
-      | utf-8       |
-      | event-line  |
-      | json-data   |
-      | frame-ended |
+      | rule           |
+      | utf8           |
+      | event-line     |
+      | line-length    |
+      | one-line-data  |
+      | json-data      |
+      | frame-complete |
 
   @case:worker/execute/3 @M0-W-1311 @must @quick
   Scenario Outline: The events come in order: <rule>
@@ -28,11 +31,13 @@ Feature: Execute
     Then the stream obeys "<rule>"
 
     Examples:
-      | rule                |
-      | started-first       |
-      | terminal-once       |
-      | nothing-after       |
-      | closed-by-worker    |
+      | rule                    |
+      | started-first           |
+      | started-once            |
+      | no-token-after-terminal |
+      | terminal-last           |
+      | terminal-once           |
+      | clean-end               |
 
   @case:worker/execute/4 @M0-W-1312 @must @quick
   Scenario Outline: The events carry their fields: <rule>
@@ -43,10 +48,13 @@ Feature: Execute
     Examples:
       | rule           |
       | started-fields |
+      | started-at     |
+      | token-text     |
       | token-fields   |
-      | token-indices  |
+      | token-index    |
       | metrics-fields |
       | end-fields     |
+      | stop-reason    |
 
   @case:worker/execute/5 @M0-W-1312 @must @quick
   Scenario Outline: The events agree with the request and with each other: <rule>
@@ -58,11 +66,13 @@ Feature: Execute
     Then the stream obeys "<rule>"
 
     Examples:
-      | rule       |
-      | job-id     |
-      | seed       |
-      | tokens-out |
-      | text       |
+      | rule                     |
+      | job-id                   |
+      | seed-asked               |
+      | seed-equal               |
+      | tokens-out-limit         |
+      | tokens-out-count         |
+      | no-replacement-character |
 
   @case:worker/execute/6 @LL-W-110 @must @quick
   Scenario Outline: The limit on tokens is kept: <max_tokens>
@@ -70,21 +80,20 @@ Feature: Execute
     When a job is sent with
       | field      | value        |
       | max_tokens | <max_tokens> |
-    Then the stream obeys "tokens-out"
-    And the stream obeys "end-fields"
+    Then the stream obeys "tokens-out-limit"
+    And the stream obeys "max-tokens-exact"
 
     Examples:
       | max_tokens |
       | 1          |
       | 2          |
-      | 5          |
 
   @case:worker/execute/7 @LL-W-111 @must
   Scenario: Tokens arrive as they are computed, not in one burst
     Given a worker with long jobs
-    When a long job is sent as "paced"
+    When a job of about 2 seconds is sent as "paced"
     And "paced" has ended
-    Then the stream "paced" obeys "spread"
+    Then the stream "paced" obeys "arrival-spread"
 
   @case:worker/execute/8 @LL-W-112 @must @quick
   Scenario: A seed that nobody gave is drawn and reported
@@ -92,7 +101,8 @@ Feature: Execute
     When a job is sent with
       | field | value    |
       | seed  | (absent) |
-    Then the stream obeys "seed"
+    Then the stream obeys "started-fields"
+    And the stream obeys "seed-equal"
 
   @case:worker/execute/9 @LL-W-113 @must @quick
   Scenario: Unknown fields are ignored
@@ -149,6 +159,7 @@ Feature: Execute
     When a job is sent with
       | field  | value              |
       | job_id | "again-and-again"  |
+    And the stream has ended
     And a job is sent with
       | field  | value              |
       | job_id | "again-and-again"  |

@@ -23,6 +23,6 @@ Feature: The published contract
       | token           | Token           |
       | metrics         | Metrics         |
       | end             | End             |
-      | error           | ErrorEvent      |
-      | invalid_request | InvalidRequest  |
+      | error_event     | ErrorEvent      |
+      | error_body      | InvalidRequest  |
       | ready_callback  | ReadyCallback   |

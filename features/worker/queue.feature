@@ -4,7 +4,7 @@ Feature: One job at a time, the others in order
   @case:worker/queue/1 @LL-W-130 @must
   Scenario: A second job waits until the first has ended
     Given a worker with long jobs
-    When a long job is sent as "first"
+    When a job of about 1 second is sent as "first"
     And the first token of "first" has arrived
     And a short job is sent as "second"
     And "second" has ended
@@ -15,7 +15,7 @@ Feature: One job at a time, the others in order
   @case:worker/queue/2 @LL-W-130 @must
   Scenario: Jobs that wait are served in the order they came
     Given a worker with long jobs
-    When a long job is sent as "first"
+    When a job of about 1 second is sent as "first"
     And the first token of "first" has arrived
     And short jobs are sent as "second, third, fourth"
     And "second, third, fourth" have ended
@@ -24,7 +24,7 @@ Feature: One job at a time, the others in order
   @case:worker/queue/3 @LL-W-131 @must
   Scenario: A waiting job's stream is silent until it starts
     Given a worker with long jobs
-    When a long job is sent as "first"
+    When a job of about 1 second is sent as "first"
     And the first token of "first" has arrived
     And a short job is sent as "second"
     And "first" has ended

@@ -8,10 +8,10 @@ Feature: Shutdown
     Then the worker exits with code 0 within 5 seconds
 
     Examples:
-      | way            |
-      | SIGTERM        |
-      | SIGINT         |
-      | POST /shutdown |
+      | key      | way            |
+      | sigterm  | SIGTERM        |
+      | sigint   | SIGINT         |
+      | shutdown | POST /shutdown |
 
   @case:worker/shutdown/2 @LL-W-150 @must @fresh
   Scenario: POST /shutdown is acknowledged

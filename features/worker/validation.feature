@@ -16,7 +16,7 @@ Feature: Validation
       | job-id-missing       | job_id             | (absent)                        |
       | job-id-empty         | job_id             | ""                              |
       | job-id-blank         | job_id             | "a b"                           |
-      | job-id-newline       | job_id             | "a\nevent: end"                 |
+      | job-id-newline       | job_id             | "a\\nevent: end"                 |
       | job-id-long          | job_id             | (129 times "j")                 |
       | prompt-missing       | prompt             | (absent)                        |
       | prompt-empty         | prompt             | ""                              |
@@ -88,7 +88,7 @@ Feature: Validation
       | stop        | ["another secret that must not come back, a stop sequence that is longer than a hundred bytes, as nobody would ever write"] |
       | temperature | 9.5                                |
     Then the answer is 400 with the code "INVALID_REQUEST"
-    And the answer matches the contract "invalid_request"
+    And the answer matches the contract "error_body"
     And the answer does not contain "must not come back"
 
   @case:worker/validation/5 @M0-W-1302 @must @quick
@@ -96,7 +96,7 @@ Feature: Validation
     Given a worker
     When the body <body> is posted to "/execute"
     Then the answer is 400 with the code "INVALID_REQUEST"
-    And the answer matches the contract "invalid_request"
+    And the answer matches the contract "error_body"
 
     Examples:
       | key           | body                                              |

@@ -262,7 +262,8 @@ impl Scene {
     }
 
     pub fn started_in_order(&mut self, labels: &[String]) -> Result<(), Finding> {
-        let mut order = labels.iter().map(|label| Ok((self.started_at(label)?, label))).collect::<Result<Vec<_>, _>>()?;
+        let times = labels.iter().map(|label| Ok((self.started_at(label)?, label)));
+        let mut order = times.collect::<Result<Vec<_>, Finding>>()?;
         order.sort();
         let found: Vec<&str> = order.iter().map(|(_, label)| label.as_str()).collect();
         if found == labels {

@@ -25,7 +25,7 @@ use crate::harness::process::Process;
 use crate::harness::runner::CaseOutcome;
 use crate::harness::session::Session;
 use crate::harness::target::Worker;
-use crate::harness::{Finding, target::ClosedPort};
+use crate::harness::Finding;
 use job::Job;
 
 pub struct Scene {
@@ -44,16 +44,16 @@ pub struct Scene {
     scrapes: Vec<Scrape>,
     texts: texts::Runs,
     ordinary: Option<Vec<String>>,
-    /// Held until the scenario ends: an address that refuses, a port that is taken, a half-sent request.
+    /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
-    scripted: Option<String>,
+    /// Which scripted worker is on trial, as flags.
+    scripted: Vec<String>,
     outcomes: Vec<CaseOutcome>,
 }
 
 /// What a scenario keeps open and never reads.
 #[allow(dead_code, reason = "held for its effect on the machine, until the scenario ends")]
 enum Held {
-    Closed(ClosedPort),
     Listener(std::net::TcpListener),
     Connection(std::net::TcpStream),
     Folder(tempfile::TempDir),
@@ -79,7 +79,7 @@ impl Scene {
             texts: texts::Runs::default(),
             ordinary: None,
             held: Vec::new(),
-            scripted: None,
+            scripted: Vec::new(),
             outcomes: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use super::{Held, Scene, wait_for};
 use crate::harness::http::{self, Base, Request};
 use crate::harness::process::{Exit, Process, Signal};
 use crate::harness::session::{API_TOKEN, SPAWN_TOKEN};
-use crate::harness::target::{ClosedPort, READY_WITHIN, Start, Target, free_port};
+use crate::harness::target::{READY_WITHIN, Start, Target, free_port};
 use crate::harness::{Finding, recognise};
 
 /// What a scenario needs its worker for.
@@ -115,7 +115,7 @@ impl Scene {
 
     pub(super) fn pool_manager_url(&self) -> Result<String, Finding> {
         let missing = || Finding::error("a pool manager that the scenario has", "it has none");
-        Ok(self.pool_manager.as_ref().ok_or_else(missing)?.url())
+        Ok(self.pool_manager.as_ref().ok_or_else(missing)?.callback_url().to_owned())
     }
 
     /// Starts the worker with these flags and waits for nothing.
@@ -178,13 +178,6 @@ impl Scene {
         let port = free_port();
         let start = self.session.start(false)?.callback(url).port(port);
         self.launch_so(&start, vec![("flag", port)])
-    }
-
-    pub(super) fn hold_closed_port(&mut self) -> Result<u16, Finding> {
-        let closed = ClosedPort::hold().map_err(cannot("a port that refuses"))?;
-        let port = closed.port().map_err(cannot("the port's number"))?;
-        self.held.push(Held::Closed(closed));
-        Ok(port)
     }
 
     pub fn stop(&mut self, way: Way) -> Result<(), Finding> {

@@ -49,8 +49,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// The daemons that this binary carries, so that it can start them as itself; the first argument is the name.
-fn daemon(name: &str, _arguments: &[OsString]) -> Option<ExitCode> {
+fn daemon(name: &str, arguments: &[OsString]) -> Option<ExitCode> {
     match name {
+        #[cfg(feature = "bdd")]
+        "scripted-worker" => {
+            let words: Vec<String> = arguments[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            Some(crate::harness::scripted::main(&words))
+        }
         _ => None,
     }
 }

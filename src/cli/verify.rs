@@ -18,7 +18,8 @@ use crate::harness::writers::json::{Json, Ndjson};
 use crate::harness::writers::junit::Junit;
 use crate::harness::writers::terminal::Terminal;
 use crate::harness::writers::{Desk, News};
-use crate::steps::world::{Session, World};
+use crate::harness::session::Session;
+use crate::steps::World;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]

@@ -1,0 +1,77 @@
+//! The harness on trial: one of its cases judges a worker that is wrong on purpose, or only unusual.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Scene;
+use crate::harness::catalogue::Catalogue;
+use crate::harness::runner::{Terms, run_collect};
+use crate::harness::scripted::{MISTAKES, ODDITIES};
+use crate::harness::selection::{Selection, TargetKind, TargetRequest};
+use crate::harness::session::Session;
+use crate::harness::verdict::{Finding, Verdict};
+use crate::steps::World;
+
+/// Long jobs for the cases that need them: eight seconds in all.
+const PACE: [&str; 4] = ["--tokens", "800", "--delay-ms", "10"];
+
+impl Scene {
+    pub fn choose_scripted(&mut self, name: &str) -> Result<(), Finding> {
+        let flag = if MISTAKES.iter().any(|mistake| mistake.name == name) {
+            "--mistake"
+        } else if ODDITIES.iter().any(|oddity| oddity.name == name) {
+            "--oddity"
+        } else {
+            return Err(Finding::error("a mistake or an oddity of the scripted worker", name));
+        };
+        self.scripted = vec![flag.into(), name.into()];
+        Ok(())
+    }
+
+    /// Runs one case, or all below an address, against the scripted worker, as `llorch verify --spawn` would.
+    pub fn judge_scripted(&mut self, address: &str) -> Result<(), Finding> {
+        let llorch = self.session.llorch().clone();
+        let mut words = vec![llorch.to_string_lossy().into_owned(), "scripted-worker".into()];
+        words.extend(PACE.map(String::from));
+        words.extend(self.scripted.iter().cloned());
+        let request = TargetRequest { kind: TargetKind::Spawn { words }, model: None, model_formats: Vec::new(), llorch };
+        let problem = |what: &'static str| move |error: String| Finding::error(what, error);
+        let catalogue = Catalogue::embedded().map_err(|error| problem("the features")(error.to_string()))?;
+        let selection = Selection { addresses: vec![address.to_owned()], ..Selection::default() };
+        let script = selection.choose(&catalogue).map_err(|error| problem("a case")(error.to_string()))?;
+        let session = Session::unopened(request);
+        let terms = Terms { jobs: 1, deadline: Duration::from_secs(100), ..Terms::default() };
+        self.outcomes = run_collect::<World>(Arc::new(session), script, terms);
+        Ok(())
+    }
+
+    /// The case fails, and says what it expected and found.
+    pub fn is_caught(&mut self) -> Result<(), Finding> {
+        let broken = |verdict| matches!(verdict, Verdict::Fail | Verdict::NonStrict);
+        if self.outcomes.iter().any(|outcome| broken(outcome.verdict)) {
+            return Ok(());
+        }
+        Err(self.trial("a case that fails: the mistake is there to be caught"))
+    }
+
+    pub fn is_passed(&mut self) -> Result<(), Finding> {
+        if !self.outcomes.is_empty() && self.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Pass) {
+            return Ok(());
+        }
+        Err(self.trial("every case passes: what is only unusual is no mistake"))
+    }
+
+    fn trial(&self, expected: &str) -> Finding {
+        let mut finding = Finding::fail(expected, format!("{} cases", self.outcomes.len()));
+        for outcome in &self.outcomes {
+            finding = finding.with(
+                format!("{} {}", outcome.verdict.word(), outcome.case.address),
+                match &outcome.finding {
+                    Some(found) => format!("expected: {}\nfound: {}", found.expected, found.found),
+                    None => String::new(),
+                },
+            );
+        }
+        finding
+    }
+}
