@@ -1,7 +1,12 @@
 //! The small tests of single parts, beside the scenarios: one file per topic, each with a table of named functions.
 
+mod http;
+mod serve;
+mod sse;
+mod stream;
+
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
-    let topics: &[&[(&str, fn())]] = &[];
+    let topics: &[&[(&str, fn())]] = &[http::TESTS, sse::TESTS, stream::TESTS];
     topics.iter().copied().flatten().map(|(name, test)| (format!("unit/{name}"), *test)).collect()
 }
