@@ -105,7 +105,8 @@ fn errors_name_what_happened() {
     let closed = ClosedPort::hold().unwrap();
     let refused = get(&Base::local(closed.port().unwrap())).unwrap_err();
     assert!(matches!(refused, HttpError::Refused { .. }), "{refused}");
-    let table: &[(&[u8], fn(&HttpError) -> bool)] = &[
+    type IsIt = fn(&HttpError) -> bool;
+    let table: &[(&[u8], IsIt)] = &[
         (b"", |error| matches!(error, HttpError::NoAnswer { .. })),
         (
             b"SSH-2.0-OpenSSH_9.6\r\n",

@@ -11,9 +11,12 @@ mod stream;
 mod target;
 mod transcript;
 
+/// A name and a function that panics where something does not hold.
+type Test = (&'static str, fn());
+
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
-    let topics: &[&[(&str, fn())]] = &[
+    let topics: &[&[Test]] = &[
         contract::TESTS,
         http::TESTS,
         pool_manager::TESTS,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use llorch::harness::process::{Command, Exit, Output, Process, Signal};
+use llorch::harness::process::{Command, Exit, Output, Process, Signal, kill_all};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("process/lines_and_exit", lines_and_exit),
@@ -13,6 +13,9 @@ pub const TESTS: &[(&str, fn())] = &[
     ("process/environment", environment),
     ("process/drop_kills_the_group", drop_kills_the_group),
     ("process/own_group_and_parent_death", own_group_and_parent_death),
+    ("process/kill_all_kills_every_group", kill_all_kills_every_group),
+    ("process/children_die_with_the_harness", children_die_with_the_harness),
+    ("process/a_harness_of_its_own", a_harness_of_its_own),
     ("process/cpu_time", cpu_time),
     ("process/last_line_without_an_end", last_line_without_an_end),
     ("process/a_grandchild_keeps_no_exit_waiting", a_grandchild_keeps_no_exit_waiting),
@@ -112,6 +115,51 @@ fn own_group_and_parent_death() {
     let spawned_elsewhere = std::thread::spawn(|| sh("echo up; exec sleep 1000")).join().unwrap();
     spawned_elsewhere.wait_for_line("up", SOON, |_| true).unwrap();
     assert!(spawned_elsewhere.wait_for_exit(Duration::from_millis(100)).is_err());
+}
+
+/// Runs this test program again, so that it can be killed; it writes its children's ids into a file.
+fn harness_with(end: &str) -> (Process, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ids");
+    let command = Command::new(std::env::current_exe().unwrap())
+        .arguments(["unit/process/a_harness_of_its_own"])
+        .variable("HARNESS_IDS", &file.to_string_lossy())
+        .variable("HARNESS_END", end);
+    let harness = Process::spawn(command).unwrap();
+    let ids = || std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(until(|| ids().ends_with("end\n")), "{}", harness.log_tail(20));
+    let ids = ids().lines().filter(|line| *line != "end").map(str::to_string).collect();
+    (harness, ids)
+}
+
+fn a_harness_of_its_own() {
+    let Ok(file) = std::env::var("HARNESS_IDS") else { return };
+    let process = sh("sleep 1000 & echo $!; wait");
+    let grandchild = process.wait_for_line("an id", SOON, |_| true).unwrap().text;
+    std::fs::write(file, format!("{}\n{grandchild}\nend\n", process.id())).unwrap();
+    if std::env::var("HARNESS_END").unwrap() == "kill_all" {
+        kill_all();
+        // Gone without a drop, as a command line is that was interrupted.
+        std::process::exit(130);
+    }
+    let _ = process.wait_for_exit(Duration::from_secs(600));
+}
+
+fn kill_all_kills_every_group() {
+    let (harness, ids) = harness_with("kill_all");
+    assert_eq!(harness.wait_for_exit(SOON), Ok(Exit::Code(130)));
+    assert_eq!(ids.len(), 2);
+    assert!(until(|| !ids.iter().any(|id| is_alive(id))), "{ids:?}");
+}
+
+fn children_die_with_the_harness() {
+    let (harness, ids) = harness_with("killed");
+    assert!(is_alive(&ids[0]));
+    harness.signal(Signal::SIGKILL).unwrap();
+    assert!(until(|| !is_alive(&ids[0])), "the parent-death signal came");
+    // What the child had started itself is no longer in anybody's hand: this test ends it.
+    let orphan = nix::unistd::Pid::from_raw(ids[0].parse().unwrap());
+    let _ = nix::sys::signal::killpg(orphan, Signal::SIGKILL);
 }
 
 fn cpu_time() {

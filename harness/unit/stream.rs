@@ -72,7 +72,8 @@ fn refused() {
 fn ends() {
     let head = format!("{STREAM_HEAD}Transfer-Encoding: chunked\r\n\r\n");
     let frame = b"event: started\ndata: {}\n\n";
-    let table: [(Vec<u8>, fn(&End) -> bool); 4] = [
+    type IsIt = fn(&End) -> bool;
+    let table: [(Vec<u8>, IsIt); 4] = [
         ([head.as_bytes(), &chunk(frame), &chunk(b"")].concat(), |end| *end == End::Closed),
         ([head.as_bytes(), &chunk(frame)].concat(), |end| matches!(end, End::CutShort { .. })),
         ([head.as_bytes(), b"zz\r\n"].concat(), |end| matches!(end, End::Broken(_))),

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use llorch::harness::http::{Base, Request};
 use llorch::harness::target::{ClosedPort, Start, StartError, Target, free_port, unique};
 use llorch::harness::{Finding, Verdict};
-use serde_json::json;
 
 use super::serve::{answer, serve};
 
@@ -23,6 +22,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("target/port_0_is_read_from_the_log", port_0_is_read_from_the_log),
     ("target/built_in_command_line", built_in_command_line),
     ("target/long_jobs", long_jobs),
+    ("target/anothers_worker_on_our_port", anothers_worker_on_our_port),
+    ("target/can_cross_threads", can_cross_threads),
 ];
 
 const SOON: Duration = Duration::from_secs(20);
@@ -202,5 +203,21 @@ fn long_jobs() {
     assert_eq!(finding.verdict, Verdict::Unimplemented);
     assert!(finding.found.contains("the longest jobs"), "{finding:?}");
     assert_ne!(unique("a"), unique("a"));
-    assert!(json!({}).is_object());
+}
+
+fn anothers_worker_on_our_port() {
+    // The port answers as another worker; ours ends a moment later, since it could not bind.
+    let other = answer(*b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{\"worker_id\":\"other\"}");
+    let ours = Target::spawn("sh -c 'sleep 0.2; echo cannot bind; exit 1' sh").unwrap();
+    let error = ours.start(&Start::default().port(other.port)).unwrap_err();
+    assert!(matches!(error, StartError::Exited { .. }), "{error:?}");
+}
+
+/// Steps run on whatever thread the runner has: what they hold must be able to move there.
+fn can_cross_threads() {
+    fn crosses<T: Send + Sync>() {}
+    crosses::<llorch::harness::target::Worker>();
+    crosses::<llorch::harness::stream::Stream>();
+    crosses::<llorch::harness::pool_manager::PoolManager>();
+    crosses::<llorch::harness::transcript::Transcript>();
 }
