@@ -280,10 +280,11 @@ pub fn kill_all() {
 }
 
 type Spawned = io::Result<(Child, Instant)>;
+type Spawner = Mutex<Sender<(Command, Sender<Spawned>)>>;
 
 /// The thread that spawns every child, and lasts as long as the harness.
-fn spawner() -> &'static Mutex<Sender<(Command, Sender<Spawned>)>> {
-    static SPAWNER: OnceLock<Mutex<Sender<(Command, Sender<Spawned>)>>> = OnceLock::new();
+fn spawner() -> &'static Spawner {
+    static SPAWNER: OnceLock<Spawner> = OnceLock::new();
     SPAWNER.get_or_init(|| {
         let (sender, requests) = mpsc::channel::<(Command, Sender<Spawned>)>();
         // Without this thread nothing can be spawned: the requests then fail with "is gone".

@@ -26,7 +26,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Caps {
-        Caps { bytes: 64 << 20, frames: 100_000, time: Duration::from_secs(300) }
+        Caps { bytes: 64 << 20, frames: 100_000, time: Duration::from_secs(120) }
     }
 }
 

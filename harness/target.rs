@@ -11,6 +11,8 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::http::{self, Base, HttpError, Request, excerpt};
 use super::process::{Command, Exit, Process};
 use super::{Finding, Verdict};
@@ -113,6 +115,12 @@ impl Start {
         self
     }
 
+    /// What the worker sends as the bearer of its ready callback.
+    #[must_use]
+    pub fn spawn_token(self, token: &str) -> Start {
+        self.variable("LLORCH_SPAWN_TOKEN", token)
+    }
+
     fn api_token(&self) -> Option<String> {
         self.environment.iter().rev().find(|(name, _)| name == "LLORCH_API_TOKEN").map(|(_, token)| token.clone())
     }
@@ -210,7 +218,16 @@ impl Target {
             port => port,
         };
         let base = Base::local(port);
-        wait_until_ready(&base, Some(&process), READY_WITHIN)?;
+        let health = wait_until_ready(&base, Some(&process), READY_WITHIN)?;
+        // Another's id: either ours misreports it, which is for a case to judge, or another worker has the port, and ours
+        // is about to end for want of it.
+        let named = health.get("worker_id").and_then(Value::as_str);
+        if named.is_some_and(|named| named != plan.worker_id) {
+            let _ = process.wait_for_exit(Duration::from_secs(1));
+            if let Some((exit, after)) = process.exit() {
+                return Err(exited(&process, exit, after));
+            }
+        }
         Ok(Worker::started(base, process, start, plan.worker_id))
     }
 
@@ -290,6 +307,8 @@ impl Values {
         let given = |flag| flag_value(words, flag).filter(|value| !value.starts_with('{'));
         let port = match given("--port").and_then(|value| value.parse().ok()) {
             Some(port) => port,
+            // A bare command line says nothing of a port: the log has to.
+            None if start.bare => 0,
             None => start.port.unwrap_or_else(free_port),
         };
         let worker_id = match given("--worker-id") {
@@ -335,10 +354,10 @@ fn port_was_taken(log: &str) -> bool {
     ["in use", "addrinuse", "eaddrinuse"].iter().any(|words| log.contains(words))
 }
 
-/// The port that a worker started with `--port 0` says it has: the last `port` above 0 in a JSON line of its log.
+/// The port that a worker started with `--port 0` says it has: the first `port` above 0 in a JSON line of its log.
 fn announced_port(process: &Process, deadline: Duration) -> Result<u16, StartError> {
     let port = |text: &str| {
-        let line: serde_json::Value = serde_json::from_str(text).ok()?;
+        let line: Value = serde_json::from_str(text).ok()?;
         line.get("port")?.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
     };
     let said =
@@ -363,7 +382,7 @@ fn exited(process: &Process, exit: Exit, after: Duration) -> StartError {
 
 /// What one look at `/health` showed.
 enum Look {
-    Ready,
+    Ready(Value),
     /// It may still come: nothing listens yet, or it says that it loads.
     NotYet(String),
     /// Something is there, and it is no worker.
@@ -373,7 +392,7 @@ enum Look {
 fn look(base: &Base, patience: Duration) -> Look {
     match http::send(base, &Request::get("/health"), patience) {
         Ok(answer) => match serde_json::from_slice(&answer.body) {
-            Ok(serde_json::Value::Object(_)) if answer.status == 200 => Look::Ready,
+            Ok(health @ Value::Object(_)) if answer.status == 200 => Look::Ready(health),
             _ if answer.status >= 500 => Look::NotYet(format!("GET /health answers {}", answer.status)),
             _ => Look::Never(format!(
                 "GET /health answers status {} with {}, where a worker answers 200 with JSON: {}",
@@ -390,7 +409,7 @@ fn look(base: &Base, patience: Duration) -> Look {
 }
 
 /// Looks at `/health` until it answers as a worker does. A process that ends meanwhile ends the waiting.
-fn wait_until_ready(base: &Base, process: Option<&Process>, deadline: Duration) -> Result<(), StartError> {
+fn wait_until_ready(base: &Base, process: Option<&Process>, deadline: Duration) -> Result<Value, StartError> {
     let began = Instant::now();
     let no_worker = |reason| StartError::NoWorker { base: base.to_string(), reason };
     loop {
@@ -402,7 +421,7 @@ fn wait_until_ready(base: &Base, process: Option<&Process>, deadline: Duration) 
             return Err(exited(process, exit, after));
         }
         let last = match outcome {
-            Look::Ready => return Ok(()),
+            Look::Ready(health) => return Ok(health),
             Look::Never(reason) => return Err(no_worker(reason)),
             Look::NotYet(reason) => reason,
         };

@@ -59,7 +59,7 @@ impl Exchange {
         let (received, rest) = (reader.bytes.len() as u64, reader.bytes[used..].to_vec());
         let decoder = BodyDecoder::for_answer(&request.method, head.status, &head.headers)
             .map_err(|reason| HttpError::BadFraming { address: address.clone(), reason })?;
-        let pending = (!rest.is_empty()).then(|| Piece { bytes: rest, at: head.at });
+        let pending = if rest.is_empty() { None } else { Some(Piece { bytes: rest, at: head.at }) };
         Ok(Exchange { head, socket, address, sent, decoder, pending, received })
     }
 

@@ -148,11 +148,12 @@ impl Worker {
     fn explain(&self, error: HttpError, request: &Request) -> Finding {
         let finding = Finding::from(error).with("request", request.curl(&self.base));
         match &self.process {
-            Some(process) => match process.exit() {
-                Some((exit, _)) => process.evidence(finding).with("the worker's process", format!("has ended: {exit}")),
-                None => process.evidence(finding),
-            },
             None => finding,
+            // A worker that crashes is seen by the socket first.
+            Some(process) => match process.wait_for_exit(Duration::from_millis(200)) {
+                Ok(exit) => process.evidence(finding).with("the worker's process", format!("has ended: {exit}")),
+                Err(_) => process.evidence(finding),
+            },
         }
     }
 }

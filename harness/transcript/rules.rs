@@ -351,11 +351,16 @@ fn seed_equal(t: &Transcript) -> Result<(), Finding> {
     equal(t, "end", "seed", t.field("started", "seed").filter(Value::is_u64))
 }
 
-/// A field that must have a value that is known; nothing to compare where either is absent (that is another rule).
+/// A field that must have a value that is known; nothing to compare where either is absent or of another type (that is
+/// another rule).
 fn equal(t: &Transcript, event: &str, name: &str, wanted: Option<Value>) -> Result<(), Finding> {
     let (Some(wanted), Some(at)) = (wanted, t.index_of(|frame| frame.is(event))) else { return Ok(()) };
+    let same = |found: &Value| match (integer(found), integer(&wanted)) {
+        (Some(found), Some(wanted)) => found == wanted,
+        _ => *found == wanted || std::mem::discriminant(found) != std::mem::discriminant(&wanted),
+    };
     match field(&t.frames[at], name) {
-        Some(found) if found != wanted => t.wrong(format!("{event}.{name} {wanted}"), found.to_string(), Some(at)),
+        Some(found) if !same(&found) => t.wrong(format!("{event}.{name} {wanted}"), found.to_string(), Some(at)),
         _ => Ok(()),
     }
 }
