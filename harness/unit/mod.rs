@@ -6,6 +6,7 @@ mod http;
 mod pool_manager;
 mod process;
 mod reading;
+mod scripted;
 mod serve;
 mod sse;
 mod stream;
@@ -21,6 +22,7 @@ pub fn all() -> Vec<(String, fn())> {
         pool_manager::TESTS,
         process::TESTS,
         reading::TESTS,
+        scripted::TESTS,
         sse::TESTS,
         stream::TESTS,
         target::TESTS,
