@@ -45,7 +45,7 @@ impl runner::Session for Session {
     fn summary(&self) -> TargetSummary {
         let sentence = match &self.request.kind {
             TargetKind::BuiltIn { .. } => "worker: built-in llorch-cpud".to_owned(),
-            TargetKind::Spawn { words } => format!("worker: {}", words.join(" ")),
+            TargetKind::Spawn { command } => format!("worker: {command}"),
             TargetKind::Url { url } => format!("worker: {url}"),
         };
         TargetSummary { sentence, warning: None }

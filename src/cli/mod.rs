@@ -34,10 +34,9 @@ enum Verb {
 /// `llorch`: the verbs, and the daemons under their own names.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(name) = arguments.get(1).and_then(|word| word.to_str())
-        && let Some(end) = daemon(name, &arguments[1..])
-    {
-        return end;
+    let daemon = DAEMONS.iter().find(|(name, _)| arguments.get(1).is_some_and(|word| word == name));
+    if let Some((_, main)) = daemon {
+        return main(arguments[1..].to_vec());
     }
     match Llorch::parse_from(arguments).verb {
         #[cfg(feature = "bdd")]
@@ -48,12 +47,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The daemons that this binary carries, so that it can start them as itself; the first argument is the name.
-fn daemon(name: &str, _arguments: &[OsString]) -> Option<ExitCode> {
-    match name {
-        _ => None,
-    }
-}
+type Main = fn(Vec<OsString>) -> ExitCode;
+
+/// The daemons that this binary carries, so that it can start them as itself; their first argument is their name.
+const DAEMONS: &[(&str, Main)] = &[];
 
 /// Which cases, as flags.
 #[cfg(feature = "bdd")]
