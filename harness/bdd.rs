@@ -29,8 +29,8 @@ use llorch::steps::World;
 
 /// What libtest exits with; cargo says no more about it than that a test failed.
 const FAILED: u8 = 101;
-/// After which a test is given up, wherever it hangs. The longest scenario has its own, shorter, deadlines.
-const DEADLINE: Duration = Duration::from_secs(120);
+/// After which a unit test is given up, wherever it hangs.
+const UNIT_DEADLINE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, clap::Parser)]
 #[command(name = "bdd", about = "Every scenario and every unit test", disable_version_flag = true)]
@@ -202,7 +202,7 @@ fn play(flags: &Flags, chosen: Chosen) -> Result<ExitCode, Exit> {
     desk.tell(&News::RunStarted { target: &summary(), cases: &cases });
 
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut outcomes = run_units(&units, flags.test_threads.unwrap_or(cores), DEADLINE, &mut desk);
+    let mut outcomes = run_units(&units, flags.test_threads.unwrap_or(cores), UNIT_DEADLINE, &mut desk);
     let mut interrupted = false;
     if let Some(session) = &session {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|problem| {
@@ -210,7 +210,7 @@ fn play(flags: &Flags, chosen: Chosen) -> Result<ExitCode, Exit> {
             Exit::Internal
         })?;
         let jobs = flags.test_threads.unwrap_or_else(|| session.jobs());
-        let terms = Terms { jobs, deadline: DEADLINE, required: flags.selection().required };
+        let terms = Terms { jobs, required: flags.selection().required, ..Terms::default() };
         let run = runner::run::<World>(Arc::clone(session), script, terms, &mut desk, verify::interrupt());
         let played: Played = runtime.block_on(run);
         outcomes.extend(played.outcomes);

@@ -226,6 +226,10 @@ impl Case {
             tags: Vec::new(),
         }
     }
+
+    pub fn is_unit(&self) -> bool {
+        self.place.line == 0
+    }
 }
 
 /// `M0-W-1300`, `SYS-6.3.4`, `LL-EXIT-4`.

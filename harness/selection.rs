@@ -113,8 +113,8 @@ pub struct TargetRequest {
 pub enum TargetKind {
     /// `llorch llorch-cpud …`, with a backend of its own choosing or the one named.
     BuiltIn { backend: Option<BuiltInBackend> },
-    /// A command that the harness starts: words, split as a shell does.
-    Spawn { words: Vec<String> },
+    /// A command that the harness starts; it can be split as a shell does.
+    Spawn { command: String },
     /// A worker that runs already.
     Url { url: String },
 }

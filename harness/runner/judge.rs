@@ -18,7 +18,8 @@ use crate::harness::verdict::{Finding, Verdict};
 use crate::harness::writers::{Desk, News};
 
 pub(super) struct Judge<'a> {
-    cases: HashMap<String, Arc<Case>>,
+    /// By address, with their place in the catalogue.
+    cases: HashMap<String, (usize, Arc<Case>)>,
     is_ours: bool,
     desk: &'a mut Desk,
     /// Cases on the stage, by address.
@@ -35,7 +36,8 @@ struct Open {
 
 impl<'a> Judge<'a> {
     pub(super) fn new(cases: &[Arc<Case>], is_ours: bool, desk: &'a mut Desk) -> Self {
-        let cases = cases.iter().map(|case| (case.address.clone(), Arc::clone(case))).collect();
+        let numbered = cases.iter().cloned().enumerate();
+        let cases = numbered.map(|(number, case)| (case.address.clone(), (number, case))).collect();
         Judge { cases, is_ours, desk, open: HashMap::new(), outcomes: Vec::new() }
     }
 
@@ -43,12 +45,14 @@ impl<'a> Judge<'a> {
         self.desk.tell(&News::Beat);
     }
 
-    pub(super) fn into_outcomes(self) -> Vec<CaseOutcome> {
+    /// In the catalogue's order, so that two reports of the same can be compared.
+    pub(super) fn into_outcomes(mut self) -> Vec<CaseOutcome> {
+        self.outcomes.sort_by_key(|outcome| self.cases.get(&outcome.case.address).map(|(number, _)| *number));
         self.outcomes
     }
 
     fn hear<W>(&mut self, scenario: &gherkin::Scenario, event: event::Scenario<W>) {
-        let Some(case) = address_of(scenario).and_then(|address| self.cases.get(address)).cloned() else { return };
+        let Some((_, case)) = address_of(scenario).and_then(|address| self.cases.get(address)).cloned() else { return };
         if matches!(event, event::Scenario::Started) {
             let open = Open { since: Instant::now(), step: None, ruling: None };
             self.open.insert(case.address.clone(), open);
@@ -120,7 +124,7 @@ fn read(info: &Info, level: Level, is_ours: bool) -> (Verdict, Finding) {
             Level::Ours => !is_ours,
         };
         let verdict = if finding.verdict == Verdict::Fail && is_soft { Verdict::NonStrict } else { finding.verdict };
-        return (verdict, finding.clone());
+        return (verdict, Finding { verdict, ..finding.clone() });
     }
     (Verdict::Error, Finding::error("the step to end without a panic", panics::text_of(&**info)))
 }

@@ -53,7 +53,7 @@ impl<W: Write> Reporter for Human<W> {
         let text = match news {
             News::RunStarted { target, cases } => {
                 self.layout = Layout::for_addresses(cases.iter().map(|case| case.address.as_str()));
-                format!("{}\n{} cases\n\n", target.sentence, cases.len())
+                format!("{}\n{}\n\n", target.sentence, count(cases.len()))
             }
             News::CaseEnded { outcome } if self.style == Detail::Dots && outcome.verdict == Verdict::Pass => {
                 ".".to_owned()
@@ -88,7 +88,9 @@ impl Layout {
         let word = paint(verdict_style(*verdict), &format!("{:<VERDICT_WIDTH$}", verdict.word()));
         let width = self.address_width;
         let time = paint(Style::new().dimmed(), &format!("({})", time(*duration)));
-        format!("{word}  {:<width$}  {}  {time}\n", case.address, case.name)
+        // A unit test's address is all the name it has.
+        let name = if case.is_unit() { String::new() } else { format!("{}  ", case.name) };
+        format!("{word}  {:<width$}  {name}{time}\n", case.address)
     }
 }
 
@@ -100,12 +102,11 @@ pub fn block(outcome: &CaseOutcome) -> String {
         return String::new();
     }
     let case = &outcome.case;
-    let mut rows = vec![("scenario", format!("{}  ({})", case.name, case.place))];
-    if !case.requirements.is_empty() {
+    let mut rows = Vec::new();
+    if !case.is_unit() {
+        rows.push(("scenario", format!("{}  ({})", case.name, case.place)));
         rows.push(("requirement", case.requirements.join(", ")));
         rows.push(("level", case.level.word().to_owned()));
-    } else {
-        rows[0] = ("unit test", case.address.clone());
     }
     if let Some(step) = &outcome.step {
         rows.push(("step", format!("{}  ({})", step.text, step.place)));
@@ -139,8 +140,7 @@ pub fn summary(result: &RunResult) -> String {
         .map(|verdict| paint(verdict_style(verdict), &format!("{} {}", result.count(verdict), verdict.word())))
         .collect();
     let cases = result.outcomes.len();
-    let noun = if cases == 1 { "case" } else { "cases" };
-    let _ = writeln!(text, "{cases} {noun} in {}: {}", time(result.elapsed), counts.join(", "));
+    let _ = writeln!(text, "{} in {}: {}", count(cases), time(result.elapsed), counts.join(", "));
     if result.interrupted {
         let _ = writeln!(text, "interrupted: {} of {} cases were not finished", result.planned - cases, result.planned);
     }
@@ -191,6 +191,7 @@ pub fn untested(result: &RunResult) -> BTreeMap<(Verdict, String), Vec<&str>> {
     for outcome in &result.outcomes {
         if let (Verdict::Unimplemented | Verdict::Skipped, Some(finding)) = (outcome.verdict, &outcome.finding) {
             let reason = format!("needs {}: {}", finding.expected, finding.found);
+            let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
             reasons.entry((outcome.verdict, reason)).or_default().push(&outcome.case.address);
         }
     }
@@ -209,6 +210,10 @@ pub fn verdict_style(verdict: Verdict) -> Style {
 
 pub fn paint(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
+}
+
+fn count(cases: usize) -> String {
+    format!("{cases} {}", if cases == 1 { "case" } else { "cases" })
 }
 
 pub fn time(duration: Duration) -> String {

@@ -1,6 +1,7 @@
 //! The command lines. Each parses its flags into a checked structure once, calls the library, and ends with an exit code.
 
 pub mod completions;
+pub mod cpud;
 #[cfg(feature = "bdd")]
 pub mod list;
 #[cfg(feature = "bdd")]
@@ -34,10 +35,9 @@ enum Verb {
 /// `llorch`: the verbs, and the daemons under their own names.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(name) = arguments.get(1).and_then(|word| word.to_str())
-        && let Some(end) = daemon(name, &arguments[1..])
-    {
-        return end;
+    let daemon = DAEMONS.iter().find(|(name, _)| arguments.get(1).is_some_and(|word| word == name));
+    if let Some((_, main)) = daemon {
+        return main(arguments[1..].to_vec());
     }
     match Llorch::parse_from(arguments).verb {
         #[cfg(feature = "bdd")]
@@ -48,17 +48,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The daemons that this binary carries, so that it can start them as itself; the first argument is the name.
-fn daemon(name: &str, arguments: &[OsString]) -> Option<ExitCode> {
-    match name {
-        #[cfg(feature = "bdd")]
-        "scripted-worker" => {
-            let words: Vec<String> = arguments[1..].iter().map(|word| word.to_string_lossy().into_owned()).collect();
-            Some(crate::harness::scripted::main(&words))
-        }
-        _ => None,
-    }
-}
+type Main = fn(Vec<OsString>) -> ExitCode;
+
+/// The daemons that this binary carries, so that it can start them as itself; their first argument is their name.
+const DAEMONS: &[(&str, Main)] = &[
+    ("llorch-cpud", |arguments| cpud::main(arguments.into_iter())),
+    #[cfg(feature = "bdd")]
+    ("scripted-worker", |arguments| {
+        let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        crate::harness::scripted::main(&words)
+    }),
+];
 
 /// Which cases, as flags.
 #[cfg(feature = "bdd")]

@@ -103,11 +103,10 @@ fn check(flags: Flags) -> Result<Order, Exit> {
         Exit::Usage
     };
     let kind = match (flags.spawn, flags.url) {
-        (Some(command), _) => {
-            let words = shlex::split(&command).filter(|words| !words.is_empty());
-            let words = words.ok_or_else(|| refuse(format!("--spawn: not a command: {command:?}")))?;
-            TargetKind::Spawn { words }
+        (Some(command), _) if shlex::split(&command).is_some_and(|words| !words.is_empty()) => {
+            TargetKind::Spawn { command }
         }
+        (Some(command), _) => return Err(refuse(format!("--spawn: not a command: {command:?}"))),
         (None, Some(url)) => TargetKind::Url { url },
         (None, None) => TargetKind::BuiltIn { backend: flags.backend },
     };
