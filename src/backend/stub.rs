@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::load::StubPace;
-use super::{BackendError, CancelFlag, Description, Encode, Finished, InferenceBackend, Job, Prompt, StopReason, TokenSink};
+use super::{
+    BackendError, CancelFlag, Description, Encode, Finished, InferenceBackend, Job, Prompt, StopReason, TokenSink,
+};
 
 /// The answer, repeated when more is asked for. The id of a piece is its index.
 const PIECES: [&str; 2] = ["STUB", "RESPONSE"];

@@ -1,1 +1,3 @@
+//! The command lines: parse, call, exit code.
 
+pub mod cpud;

@@ -34,7 +34,10 @@ pub const SETTINGS: &[Setting] = &[
     setting("callback-url", "URL", "Where to report that the worker is ready (default: nowhere)"),
     setting("bind", "ADDRESS", "An IP address; one that is not loopback needs LLORCH_API_TOKEN (default: 127.0.0.1)"),
     setting("backend", "NAME", "cpu or stub (default: cpu)"),
-    Setting { alias: Some("gpu-device"), ..setting("gpu", "INDEX", "The device's index; a CPU worker has none to use") },
+    Setting {
+        alias: Some("gpu-device"),
+        ..setting("gpu", "INDEX", "The device's index; a CPU worker has none to use")
+    },
     setting("max-tokens-in", "N", "The longest prompt, in tokens (default: the model's context)"),
     setting("max-tokens-out", "N", "The largest max_tokens, 1 to 2048 (default: 2048)"),
     setting("inference-timeout-sec", "S", "How long one job may run, 1 to 86400 (default: 300)"),
@@ -77,7 +80,7 @@ pub struct Configuration {
 #[derive(Debug, Default)]
 pub struct Sources {
     pub flags: BTreeMap<String, String>,
-    /// The process's environment, or a test's.
+    /// The process's environment, or a test's. An empty variable is as good as none.
     pub variables: BTreeMap<String, String>,
     /// The file's name, and its keys with underscores.
     pub file: Option<(String, BTreeMap<String, String>)>,
@@ -99,7 +102,7 @@ impl Sources {
         if let Some(value) = self.flags.get(flag) {
             return Some((format!("--{flag}"), value));
         }
-        if let Some(value) = self.variables.get(&variable) {
+        if let Some(value) = self.variables.get(&variable).filter(|value| !value.is_empty()) {
             return Some((variable, value));
         }
         let (path, keys) = self.file.as_ref()?;
@@ -233,7 +236,9 @@ fn tokens(sources: &Sources) -> Result<Tokens, UsageError> {
     };
     // The value is a secret: the refusal does not repeat it.
     Tokens::parse(text).ok_or_else(|| {
-        UsageError("LLORCH_API_TOKEN is refused; allowed: one token, or two with a comma between, of visible ASCII".into())
+        UsageError(
+            "LLORCH_API_TOKEN is refused; allowed: one token, or two with a comma between, of visible ASCII".into(),
+        )
     })
 }
 
