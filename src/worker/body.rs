@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use tokio_stream::StreamExt;
 
-use super::error::{ApiError, Code};
+use super::error::{ApiError, FieldError};
 
 pub const LIMIT: usize = 1024 * 1024;
 /// What is read and thrown away of a body that is too long, so that its sender gets to the answer.
@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
     if !is_json(headers) {
-        let message = "the content type must be application/json, in UTF-8";
-        return Err(ApiError::Refused(Code::UnsupportedMediaType, message.to_owned()));
+        let message = "expected application/json, in UTF-8";
+        return Err(ApiError::UnsupportedMediaType(FieldError::new("content-type", "media_type", message)));
     }
     match tokio::time::timeout(PATIENCE, read(body)).await {
         Ok(bytes) => bytes,

@@ -159,60 +159,79 @@ fn yaml_settings(path: &str, text: &str) -> Result<BTreeMap<String, String>, Usa
 }
 
 impl Configuration {
+    /// Checks everything and lists all that is refused, not the first only.
     pub fn resolve(sources: &Sources) -> Result<Self, UsageError> {
-        let worker_id = sources
-            .read("worker-id", "1 to 64 of A-Z a-z 0-9 . _ -, and neither '.' nor '..'", |text| {
-                is_worker_id(text).then(|| text.to_owned())
-            })?
-            .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        let kind = sources
-            .read("backend", "cpu, stub", |text| match text {
-                "cpu" => Some(BackendKind::Cpu),
-                "stub" => Some(BackendKind::Stub),
-                _ => None,
-            })?
-            .unwrap_or(BackendKind::Cpu);
-        let model = sources.path("model")?;
-        if model.is_none() && kind != BackendKind::Stub {
-            return Err(UsageError("--model is missing; only --backend stub runs without one".to_owned()));
+        let mut refused = Refused::default();
+        let worker_id = refused.unless(sources.read(
+            "worker-id",
+            "1 to 64 of A-Z a-z 0-9 . _ -, and neither '.' nor '..'",
+            |text| is_worker_id(text).then(|| text.to_owned()),
+        ));
+        let kind = refused.unless(sources.read("backend", "cpu, stub", backend_kind)).unwrap_or(BackendKind::Cpu);
+        let model = refused.unless(sources.path("model"));
+        if sources.find("model").is_none() && kind != BackendKind::Stub {
+            refused.add(UsageError("--model is missing; only --backend stub runs without one".to_owned()));
         }
-        let model_ref = model.as_ref().map_or_else(|| "stub".to_owned(), |path| path.display().to_string());
-        sources.number::<u32>("gpu", 0, 1023)?; // taken, so that one command line fits every worker; a CPU has no use for it
-        let access = tokens(sources)?;
-        let bind = bind_address(sources, &access)?;
-        let stub = StubPace {
-            tokens: sources.number("stub-tokens", 0, 1_000_000)?,
-            delay: Duration::from_millis(sources.number("stub-delay-ms", 0, 3_600_000)?.unwrap_or(0)),
+        // Taken, so that one command line fits every worker; a CPU has no use for it.
+        refused.unless(sources.number::<u32>("gpu", 0, 1023));
+        let access = refused.unless(tokens(sources));
+        let bind = refused.unless(bind_address(sources, access.is_some())).unwrap_or(LOOPBACK);
+        let seconds = |refused: &mut Refused, flag, least, default| {
+            Duration::from_secs(refused.unless(sources.number(flag, least, 86_400)).unwrap_or(default))
         };
-        let backend = Settings {
-            kind,
-            model,
-            threads: sources.number("threads", 1, 1024)?.unwrap_or(1),
-            kv_cache_size_mb: sources
-                .read("kv-cache-size-mb", "auto, or a whole number from 1 to 16777216", |text| match text {
-                    "auto" => Some(None),
-                    _ => text.parse().ok().filter(|size| (1..=16_777_216).contains(size)).map(Some),
-                })?
-                .flatten(),
-            digest: sources.read("digest", "true, false", switch)?.unwrap_or(false),
-            stub,
-        };
-        Ok(Self {
-            worker_id,
-            model_ref,
-            port: sources.number("port", 0, u16::MAX)?.unwrap_or(0),
-            callback: callback_url(sources)?,
+        let configuration = Self {
+            worker_id: worker_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+            model_ref: model.as_ref().map_or_else(|| "stub".to_owned(), |path| path.display().to_string()),
+            port: refused.unless(sources.number("port", 0, u16::MAX)).unwrap_or(0),
+            callback: refused.unless(callback_url(sources)),
             bind,
-            max_tokens_in: sources.number("max-tokens-in", 1, u32::MAX)?,
-            max_tokens_out: sources.number("max-tokens-out", 1, 2048)?.unwrap_or(2048),
-            inference_timeout: Duration::from_secs(sources.number("inference-timeout-sec", 1, 86_400)?.unwrap_or(300)),
-            queue_size: sources.number("queue-size", 0, 65_536)?.unwrap_or(8),
-            drain: Duration::from_secs(sources.number("drain-sec", 0, 86_400)?.unwrap_or(30)),
-            checkpoint_dir: sources.path("checkpoint-dir")?,
-            backend,
-            access,
+            max_tokens_in: refused.unless(sources.number("max-tokens-in", 1, u32::MAX)),
+            max_tokens_out: refused.unless(sources.number("max-tokens-out", 1, 2048)).unwrap_or(2048),
+            inference_timeout: seconds(&mut refused, "inference-timeout-sec", 1, 300),
+            queue_size: refused.unless(sources.number("queue-size", 0, 65_536)).unwrap_or(8),
+            drain: seconds(&mut refused, "drain-sec", 0, 30),
+            checkpoint_dir: refused.unless(sources.path("checkpoint-dir")),
+            backend: Settings {
+                kind,
+                model,
+                threads: refused.unless(sources.number("threads", 1, 1024)).unwrap_or(1),
+                kv_cache_size_mb: refused.unless(cache_size(sources)).flatten(),
+                digest: refused.unless(sources.read("digest", "true, false", switch)).unwrap_or(false),
+                stub: StubPace {
+                    tokens: refused.unless(sources.number("stub-tokens", 0, 1_000_000)),
+                    delay: Duration::from_millis(
+                        refused.unless(sources.number("stub-delay-ms", 0, 3_600_000)).unwrap_or(0),
+                    ),
+                },
+            },
+            access: access.unwrap_or_default(),
             spawn_token: sources.variables.get("LLORCH_SPAWN_TOKEN").filter(|token| !token.is_empty()).cloned(),
+        };
+        refused.none_or(configuration)
+    }
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// The refusals so far, for one answer to all of them.
+#[derive(Default)]
+struct Refused(Vec<String>);
+
+impl Refused {
+    fn add(&mut self, error: UsageError) {
+        self.0.push(error.0);
+    }
+
+    /// The value, or its refusal noted and none.
+    fn unless<T>(&mut self, value: Result<Option<T>, UsageError>) -> Option<T> {
+        value.unwrap_or_else(|error| {
+            self.add(error);
+            None
         })
+    }
+
+    fn none_or<T>(self, value: T) -> Result<T, UsageError> {
+        if self.0.is_empty() { Ok(value) } else { Err(UsageError(self.0.join("\nerror: "))) }
     }
 }
 
@@ -230,31 +249,41 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-fn tokens(sources: &Sources) -> Result<Tokens, UsageError> {
-    let Some(text) = sources.variables.get("LLORCH_API_TOKEN").filter(|text| !text.is_empty()) else {
-        return Ok(Tokens::default());
-    };
-    // The value is a secret: the refusal does not repeat it.
-    Tokens::parse(text).ok_or_else(|| {
-        UsageError(
-            "LLORCH_API_TOKEN is refused; allowed: one token, or two with a comma between, of visible ASCII".into(),
-        )
+fn backend_kind(text: &str) -> Option<BackendKind> {
+    match text {
+        "cpu" => Some(BackendKind::Cpu),
+        "stub" => Some(BackendKind::Stub),
+        _ => None,
+    }
+}
+
+fn cache_size(sources: &Sources) -> Result<Option<Option<u64>>, UsageError> {
+    sources.read("kv-cache-size-mb", "auto, or a whole number from 1 to 16777216", |text| match text {
+        "auto" => Some(None),
+        _ => text.parse().ok().filter(|size| (1..=16_777_216).contains(size)).map(Some),
     })
 }
 
-fn bind_address(sources: &Sources, access: &Tokens) -> Result<IpAddr, UsageError> {
-    let bind = sources
-        .read("bind", "an IP address, such as 127.0.0.1 or ::1", |text| match text {
-            "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            _ => text.parse().ok(),
-        })?
-        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    if !bind.is_loopback() && access.is_empty() {
-        return Err(UsageError(format!(
-            "--bind: '{bind}' is refused: without LLORCH_API_TOKEN anybody could reach it; allowed: a loopback address"
-        )));
+fn tokens(sources: &Sources) -> Result<Option<Tokens>, UsageError> {
+    let Some(text) = sources.variables.get("LLORCH_API_TOKEN").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    // The value is a secret: the refusal does not repeat it.
+    let refusal = "LLORCH_API_TOKEN is refused; allowed: one token, or two with a comma between, of visible ASCII";
+    Tokens::parse(text).map(Some).ok_or_else(|| UsageError(refusal.to_owned()))
+}
+
+fn bind_address(sources: &Sources, guarded: bool) -> Result<Option<IpAddr>, UsageError> {
+    let bind = sources.read("bind", "an IP address, such as 127.0.0.1 or ::1", |text| match text {
+        "localhost" => Some(LOOPBACK),
+        _ => text.parse().ok(),
+    })?;
+    match bind {
+        Some(address) if !address.is_loopback() && !guarded => Err(UsageError(format!(
+            "--bind: '{address}' is refused: without LLORCH_API_TOKEN anybody could reach it; allowed: a loopback address"
+        ))),
+        bind => Ok(bind),
     }
-    Ok(bind)
 }
 
 fn callback_url(sources: &Sources) -> Result<Option<reqwest::Url>, UsageError> {

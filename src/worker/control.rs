@@ -34,7 +34,7 @@ pub struct Accepted {
         (status = 202, description = "The job ends, if it has not", body = Accepted),
         (status = 400, description = "Everything that is wrong with the request", body = InvalidRequest),
         (status = 401, description = "No token, or a wrong one", body = Refusal),
-        (status = 415, description = "Not JSON", body = Refusal),
+        (status = 415, description = "Not JSON", body = InvalidRequest),
     )
 )]
 pub async fn cancel(

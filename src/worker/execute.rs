@@ -23,7 +23,7 @@ use super::{body, sse, validate};
         (status = 400, description = "Everything that is wrong with the request", body = InvalidRequest),
         (status = 401, description = "No token, or a wrong one", body = Refusal),
         (status = 409, description = "A job of this id waits or runs", body = Refusal),
-        (status = 415, description = "Not JSON", body = Refusal),
+        (status = 415, description = "Not JSON", body = InvalidRequest),
         (status = 500, description = "This worker failed", body = Refusal),
         (status = 503, description = "Busy, or shutting down; see Retry-After", body = Refusal),
     )
@@ -36,17 +36,11 @@ pub async fn execute(
     match admit(&service, &correlation, request).await {
         Ok(outlet) => Ok(sse::response(service, outlet)),
         Err(error) => {
-            let fields = match &error {
-                ApiError::Invalid(errors) => {
-                    errors.iter().map(|error| error.field.as_str()).collect::<Vec<_>>().join(" ")
-                }
-                ApiError::Refused(..) => String::new(),
-            };
             warn!(
                 event = "error",
-                code = ?error.code(),
+                code = error.code().word(),
                 correlation_id = correlation.as_str(),
-                fields,
+                fields = error.fields(),
                 "Job refused"
             );
             Err(error)

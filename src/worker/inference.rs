@@ -99,7 +99,7 @@ fn run(backend: &mut dyn InferenceBackend, admitted: Admitted, service: &Arc<Ser
             event = "error",
             job_id = job.job_id,
             correlation_id = correlation.as_str(),
-            code = ?failure.code,
+            code = failure.code.word(),
             "{}",
             failure.message
         );
@@ -109,7 +109,7 @@ fn run(backend: &mut dyn InferenceBackend, admitted: Admitted, service: &Arc<Ser
         job_id = job.job_id,
         correlation_id = correlation.as_str(),
         outcome = outcome.word(),
-        code = result.as_ref().err().map(|failure| tracing::field::debug(failure.code)),
+        code = result.as_ref().err().map(|failure| failure.code.word()),
         tokens_in = sink.tokens_in,
         tokens_out,
         text_bytes = sink.text_bytes,
@@ -232,17 +232,19 @@ impl TokenSink for StreamSink<'_> {
         let now = Instant::now();
         match self.last_piece.replace(now) {
             None => self.service.metrics.first_token_ms.observe(milliseconds(now - self.accepted)),
-            Some(last) => self.service.metrics.inter_token_ms.observe(milliseconds(now - last)),
+            Some(last) => {
+                self.service.metrics.inter_token_ms.observe(milliseconds(now - last));
+                if now - self.last_metrics >= METRICS_EVERY {
+                    self.last_metrics = now;
+                    self.send(Event::Metrics(self.metrics(now)));
+                }
+            }
         }
         self.tokens_out += u32::try_from(ids.len()).unwrap_or(u32::MAX);
         self.text_bytes += text.len();
         self.text.update(text);
         self.send(Event::Token(events::Token { t: text.to_owned(), i: self.pieces, ids: ids.to_vec() }));
         self.pieces += 1;
-        if now - self.last_metrics >= METRICS_EVERY {
-            self.last_metrics = now;
-            self.send(Event::Metrics(self.metrics(now)));
-        }
     }
 }
 

@@ -120,12 +120,7 @@ impl<'a> Fields<'a> {
     fn refuse(&mut self, field: &str, constraint: &str, message: impl Into<String>) {
         let secret = matches!(field, "prompt" | "prompt_ids" | "stop");
         let value = self.get(field).filter(|value| !secret && value.to_string().len() <= ECHO_BYTES).cloned();
-        self.errors.push(FieldError {
-            field: field.to_owned(),
-            constraint: constraint.to_owned(),
-            message: message.into(),
-            value,
-        });
+        self.errors.push(FieldError { value, ..FieldError::new(field, constraint, message) });
     }
 
     fn refuse_type(&mut self, field: &str, expected: &str, found: &Value) {
