@@ -20,9 +20,15 @@ use super::{body, validate};
 /// What was asked for is under way, or was done already.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Accepted {
-    /// `cancelling` or `draining`.
-    #[schema(pattern = "^(cancelling|draining)$")]
-    status: &'static str,
+    status: UnderWay,
+}
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnderWay {
+    Cancelling,
+    Draining,
 }
 
 /// Stops a job. Also for an id that is unknown or over: the answer is the same.
@@ -48,7 +54,7 @@ pub async fn cancel(
     if let Some(admitted) = service.jobs.stop(&job_id, Cause::Cancelled) {
         service.end_unstarted(admitted, Cause::Cancelled);
     }
-    Ok((StatusCode::ACCEPTED, Json(Accepted { status: "cancelling" })))
+    Ok((StatusCode::ACCEPTED, Json(Accepted { status: UnderWay::Cancelling })))
 }
 
 /// Stops the worker: the running job may end, no other starts.
@@ -64,7 +70,7 @@ pub async fn shutdown(State(service): State<Arc<Service>>) -> (StatusCode, Json<
     service.shutdown.ask();
     // Refuse work from this answer on, not from when the stop gets its turn.
     service.drain();
-    (StatusCode::ACCEPTED, Json(Accepted { status: "draining" }))
+    (StatusCode::ACCEPTED, Json(Accepted { status: UnderWay::Draining }))
 }
 
 /// Lets a request through whose bearer token is known; one answer for a missing and a wrong one.

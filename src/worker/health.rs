@@ -11,17 +11,24 @@ use utoipa::ToSchema;
 
 use super::error::{ApiError, Code, Refusal};
 use super::metrics::Gauges;
+use super::openapi::{Capability, MemoryArchitecture, Protocol, TokenizerKind, WorkerType};
 use super::service::Service;
 
 /// What this build can do, here and in the ready callback.
 pub const CAPABILITIES: [&str; 1] = ["text-gen"];
 pub const PROTOCOL: &str = "sse";
 
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Healthy,
+    Unhealthy,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
     /// `unhealthy` after an out-of-memory, until the next job that succeeds.
-    #[schema(pattern = "^(healthy|unhealthy)$")]
-    status: &'static str,
+    status: Status,
     /// A worker that answers has loaded its model.
     model_loaded: bool,
     model: String,
@@ -32,18 +39,18 @@ pub struct Health {
     memory_bytes: u64,
     vram_bytes: u64,
     vram_bytes_used: u64,
-    #[schema(pattern = "^(cpu|vram-only|unified)$")]
+    #[schema(value_type = MemoryArchitecture)]
     memory_type: &'static str,
-    #[schema(pattern = "^(cpu|vram-only|unified)$")]
+    #[schema(value_type = MemoryArchitecture)]
     memory_architecture: &'static str,
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<Capability>, min_items = 1)]
     capabilities: [&'static str; 1],
-    #[schema(pattern = "^sse$")]
+    #[schema(value_type = Protocol)]
     protocol: &'static str,
-    #[schema(pattern = "^(cpu|cuda|metal)$")]
+    #[schema(value_type = WorkerType)]
     worker_type: &'static str,
     /// `none` for the stub.
-    #[schema(pattern = "^(hf-json|gguf-bpe|none)$")]
+    #[schema(value_type = TokenizerKind)]
     tokenizer_kind: &'static str,
     vocab_size: u32,
     context_length: u32,
@@ -59,7 +66,7 @@ pub async fn health(State(service): State<Arc<Service>>) -> Json<Health> {
     let held = service.held();
     let model = held.description;
     Json(Health {
-        status: if service.is_healthy() { "healthy" } else { "unhealthy" },
+        status: if service.is_healthy() { Status::Healthy } else { Status::Unhealthy },
         model_loaded: true,
         model: model.model,
         resident: held.resident,

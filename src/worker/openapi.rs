@@ -61,6 +61,29 @@ pub struct CancelRequest {
     job_id: String,
 }
 
+/// Words that a backend, which knows nothing of this document, spells as text.
+macro_rules! words {
+    ($(#[doc = $doc:literal] $name:ident: $($word:ident = $text:literal),+;)+) => {$(
+        #[doc = $doc]
+        #[derive(ToSchema)]
+        #[allow(dead_code)] // only its schema is used
+        pub enum $name { $(#[schema(rename = $text)] $word),+ }
+    )+};
+}
+
+words! {
+    /// Where the weights are.
+    MemoryArchitecture: Cpu = "cpu", VramOnly = "vram-only", Unified = "unified";
+    /// What computes.
+    WorkerType: Cpu = "cpu", Cuda = "cuda", Metal = "metal";
+    /// How text becomes tokens; `none` for the stub.
+    TokenizerKind: HfJson = "hf-json", GgufBpe = "gguf-bpe", None = "none";
+    /// What this worker can do.
+    Capability: TextGen = "text-gen";
+    /// How it answers.
+    Protocol: Sse = "sse";
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "llorch worker", description = "One model, one queue, tokens as they are computed."),
@@ -100,7 +123,9 @@ fn build(service: &Service) -> Value {
         {"required": ["prompt"], "properties": {"prompt": {"type": "string"}, "prompt_ids": {"type": "null"}}},
         {"required": ["prompt_ids"], "properties": {"prompt_ids": {"type": "array"}, "prompt": {"type": "null"}}},
     ]);
+    describe_stream(&mut document);
     describe_headers(&mut document);
+    name_unsigned(&mut document);
     if !service.configuration.access.is_empty() {
         document["components"]["securitySchemes"] = json!({"bearer": {"type": "http", "scheme": "bearer"}});
         for path in ["/execute", "/cancel", "/shutdown"] {
@@ -108,6 +133,26 @@ fn build(service: &Service) -> Value {
         }
     }
     document
+}
+
+/// The stream's schema is that of each of its events, as a reader of server-sent events hands them on.
+fn describe_stream(document: &mut Value) {
+    let event = |name: &str, schema: &str| {
+        let data = json!({
+            "type": "string", "contentMediaType": "application/json",
+            "contentSchema": {"$ref": format!("#/components/schemas/{schema}")},
+        });
+        json!({"type": "object", "required": ["event", "data"], "properties": {"event": {"const": name}, "data": data}})
+    };
+    document["components"]["schemas"]["StreamEvent"] = json!({
+        "description": "One event of the stream",
+        "oneOf": [
+            event("started", "Started"), event("token", "Token"), event("metrics", "Metrics"), event("end", "End"),
+            event("error", "ErrorEvent"),
+        ],
+    });
+    document["paths"]["/execute"]["post"]["responses"]["200"]["content"]["text/event-stream"]["schema"] =
+        json!({"$ref": "#/components/schemas/StreamEvent"});
 }
 
 /// What every answer carries, and what some do.
@@ -131,5 +176,21 @@ fn describe_headers(document: &mut Value) {
                 _ => {}
             }
         }
+    }
+}
+
+/// No number here is signed; the derived formats don't know it, and a seed may need all 64 bits.
+fn name_unsigned(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            if let Some(Value::String(format)) = object.get_mut("format")
+                && matches!(format.as_str(), "int32" | "int64")
+            {
+                format.insert(0, 'u');
+            }
+            object.values_mut().for_each(name_unsigned);
+        }
+        Value::Array(items) => items.iter_mut().for_each(name_unsigned),
+        _ => {}
     }
 }
