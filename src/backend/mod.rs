@@ -3,11 +3,15 @@
 //!
 //! The trait stands between the HTTP contract (`worker/`) and the mathematics (`model/`, `layers/`): neither knows the other.
 
+pub mod load;
 pub mod stub;
 
+pub use load::{BackendKind, Settings, StartError, StubPace, load};
+
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -67,15 +71,40 @@ pub struct Description {
 
 /// Raised by `/cancel`, by a client that went away, by a time-out and by a shutdown; read between layers.
 #[derive(Clone, Debug, Default)]
-pub struct CancelFlag(Arc<AtomicBool>);
+pub struct CancelFlag(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    /// Read on its own between layers: one load, no lock.
+    raised: AtomicBool,
+    /// Held while `raised` is set, so that nobody who is about to wait misses it.
+    gate: Mutex<()>,
+    changed: Condvar,
+}
 
 impl CancelFlag {
     pub fn raise(&self) {
-        self.0.store(true, Ordering::Release);
+        let _gate = self.0.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.raised.store(true, Ordering::Release);
+        self.0.changed.notify_all();
     }
 
     pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.raised.load(Ordering::Acquire)
+    }
+
+    /// Waits for `pause`, or less when the flag is raised meanwhile; says whether it is raised.
+    pub fn wait(&self, pause: Duration) -> bool {
+        let deadline = Instant::now() + pause;
+        let mut gate = self.0.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.is_raised() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            gate = self.0.changed.wait_timeout(gate, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 }
 
@@ -115,6 +144,12 @@ pub enum BackendError {
 
 pub trait InferenceBackend: Send {
     fn describe(&self) -> Description;
+
+    /// Whether all weights are in the memory that `describe` names. True for whoever holds what it loaded; a backend
+    /// that may spill to the host's memory answers for itself.
+    fn resident(&self) -> bool {
+        true
+    }
 
     /// The text-to-ids half of the model, for checks before inference: shared, so that the HTTP thread can ask while a
     /// token is being computed. `None` where there is nothing to count (the stub).

@@ -1,0 +1,70 @@
+//! From settings to a backend that is ready to run: the one place where a backend is chosen and plugged in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::InferenceBackend;
+use super::stub::Stub;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendKind {
+    Stub,
+    Cpu,
+}
+
+/// What a backend has to know to load. All of it has been checked; the model's file has not been opened.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub kind: BackendKind,
+    /// A model's file or folder; `None` only for the stub.
+    pub model: Option<PathBuf>,
+    pub threads: usize,
+    /// The cache's size in MiB; `None` leaves it to the backend.
+    pub kv_cache_size_mb: Option<u64>,
+    /// Log a digest of each tensor as held, once loaded.
+    pub digest: bool,
+    pub stub: StubPace,
+}
+
+/// How many tokens the stub yields and how long it takes over each; `None` yields exactly `STUB`, `RESPONSE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StubPace {
+    pub tokens: Option<u32>,
+    pub delay: Duration,
+}
+
+/// Why a worker did not start. The code is one of the contract's.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StartError {
+    pub code: &'static str,
+    pub message: String,
+    /// For memory: what was needed and what there was, in bytes.
+    pub required_bytes: Option<u64>,
+    pub available_bytes: Option<u64>,
+}
+
+impl StartError {
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), required_bytes: None, available_bytes: None }
+    }
+
+    pub fn model(message: impl Into<String>) -> Self {
+        Self::new("MODEL_LOAD_FAILED", message)
+    }
+}
+
+/// Loads the model. `progress` takes per cent of the bytes checked and paged in, never falling; called on the thread
+/// that will run the jobs, and may take as long as the weights need.
+pub fn load(settings: &Settings, progress: &mut dyn FnMut(u8)) -> Result<Box<dyn InferenceBackend>, StartError> {
+    match settings.kind {
+        BackendKind::Stub => {
+            progress(100);
+            Ok(Box::new(Stub::new(settings.stub)))
+        }
+        // PLUG: the model on the CPU is built here and nowhere else.
+        BackendKind::Cpu => Err(StartError::model(
+            "the cpu backend needs a build that carries the model's forward pass; this one carries the stub only",
+        )),
+    }
+}

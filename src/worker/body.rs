@@ -1,0 +1,59 @@
+//! The bytes of a JSON request, within the limits on kind, size and patience.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use tokio_stream::StreamExt;
+
+use super::error::{ApiError, FieldError};
+
+pub const LIMIT: usize = 1024 * 1024;
+/// What is read and thrown away of a body that is too long, so that its sender gets to the answer.
+const DISCARDED: usize = 16 * LIMIT;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
+    if !is_json(headers) {
+        let message = "expected application/json, in UTF-8";
+        return Err(ApiError::UnsupportedMediaType(FieldError::new("content-type", "media_type", message)));
+    }
+    match tokio::time::timeout(PATIENCE, read(body)).await {
+        Ok(bytes) => bytes,
+        Err(_) => Err(ApiError::body("time", format!("the body was not there within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let mut length = 0;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| ApiError::body("transfer", "the body ended early or was framed wrongly"))?;
+        length += chunk.len();
+        if length > LIMIT + DISCARDED {
+            break;
+        }
+        if length <= LIMIT {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    if length > LIMIT {
+        return Err(ApiError::body("size", format!("the body is longer than {LIMIT} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// `application/json`, with nothing but `charset=utf-8` to say about the characters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default();
+    let charset_is_utf8 = |part: &str| match part.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    };
+    kind.eq_ignore_ascii_case("application/json") && parts.all(charset_is_utf8)
+}

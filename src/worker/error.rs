@@ -1,0 +1,172 @@
+//! What goes wrong, under stable codes: as an HTTP answer before the stream is open, as an `error` event after.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// Every code that this worker answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    InvalidRequest,
+    UnsupportedMediaType,
+    Unauthorized,
+    NotFound,
+    MethodNotAllowed,
+    DuplicateJob,
+    Busy,
+    Draining,
+    VramOom,
+    InferenceTimeout,
+    Cancelled,
+    Internal,
+}
+
+impl Code {
+    /// As it is spelled in answers, events and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Code::InvalidRequest => "INVALID_REQUEST",
+            Code::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Code::Unauthorized => "UNAUTHORIZED",
+            Code::NotFound => "NOT_FOUND",
+            Code::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Code::DuplicateJob => "DUPLICATE_JOB",
+            Code::Busy => "BUSY",
+            Code::Draining => "DRAINING",
+            Code::VramOom => "VRAM_OOM",
+            Code::InferenceTimeout => "INFERENCE_TIMEOUT",
+            Code::Cancelled => "CANCELLED",
+            Code::Internal => "INTERNAL",
+        }
+    }
+
+    pub fn status(self) -> StatusCode {
+        match self {
+            Code::InvalidRequest => StatusCode::BAD_REQUEST,
+            Code::Unauthorized => StatusCode::UNAUTHORIZED,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Code::DuplicateJob => StatusCode::CONFLICT,
+            Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::Busy | Code::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Code::InferenceTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            Code::VramOom | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Whether the same request may succeed later, here or on another worker.
+    pub fn is_retriable(self) -> bool {
+        matches!(self, Code::Busy | Code::Draining | Code::VramOom | Code::InferenceTimeout | Code::Internal)
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+/// One field, and the rule it breaks.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// The field's name, or `body` for the whole of it.
+    pub field: String,
+    /// The rule: `required`, `type`, `pattern`, `length`, `range`, `count`, `exclusive`, `context`, `json`, `size`, …
+    pub constraint: String,
+    pub message: String,
+    /// What was sent; left out for `prompt` and `stop`, and where it is long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+}
+
+impl FieldError {
+    pub fn new(field: &str, constraint: &str, message: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), constraint: constraint.to_owned(), message: message.into(), value: None }
+    }
+}
+
+/// The answer to a request that breaks the rules: all of the rules that it breaks.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InvalidRequest {
+    /// `UNSUPPORTED_MEDIA_TYPE` with 415, else `INVALID_REQUEST`.
+    #[schema(value_type = String, pattern = "^(INVALID_REQUEST|UNSUPPORTED_MEDIA_TYPE)$")]
+    code: Code,
+    message: String,
+    #[schema(min_items = 1)]
+    errors: Vec<FieldError>,
+}
+
+/// The answer to a request that is refused for another reason than its fields.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Refusal {
+    code: Code,
+    message: String,
+}
+
+/// An HTTP answer other than success.
+#[derive(Debug)]
+pub enum ApiError {
+    /// What is wrong with the request: its fields, its body, or the type of its body.
+    Invalid(Vec<FieldError>),
+    UnsupportedMediaType(FieldError),
+    Refused(Code, String),
+}
+
+impl ApiError {
+    pub fn body(constraint: &str, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError::new("body", constraint, message)])
+    }
+
+    pub fn code(&self) -> Code {
+        match self {
+            ApiError::Invalid(_) => Code::InvalidRequest,
+            ApiError::UnsupportedMediaType(_) => Code::UnsupportedMediaType,
+            ApiError::Refused(code, _) => *code,
+        }
+    }
+
+    /// The names of the fields that are wrong, for the log.
+    pub fn fields(&self) -> String {
+        let names = |errors: &[FieldError]| {
+            let names: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+            names.join(", ")
+        };
+        match self {
+            ApiError::Invalid(errors) => names(errors),
+            ApiError::UnsupportedMediaType(error) => names(std::slice::from_ref(error)),
+            ApiError::Refused(..) => String::new(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let code = self.code();
+        let fields = self.fields();
+        let mut response = match self {
+            ApiError::Invalid(errors) => invalid(code, &fields, errors),
+            ApiError::UnsupportedMediaType(error) => invalid(code, &fields, vec![error]),
+            ApiError::Refused(code, message) => (code.status(), Json(Refusal { code, message })).into_response(),
+        };
+        match code {
+            Code::Unauthorized => {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            }
+            Code::Busy | Code::Draining => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
+            _ => None,
+        };
+        response
+    }
+}
+
+fn invalid(code: Code, fields: &str, errors: Vec<FieldError>) -> Response {
+    let message = format!("the request is refused for: {fields}");
+    (code.status(), Json(InvalidRequest { code, message, errors })).into_response()
+}
