@@ -1,9 +1,11 @@
 //! The small tests of single parts, beside the scenarios: one file per topic, each with a table of named functions.
 
+mod generate;
+mod sampling;
 mod tokenizer;
 
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
-    let topics: &[&[(&str, fn())]] = &[tokenizer::TESTS];
+    let topics: &[&[(&str, fn())]] = &[generate::TESTS, sampling::TESTS, tokenizer::TESTS];
     topics.iter().copied().flatten().map(|(name, test)| (format!("unit/{name}"), *test)).collect()
 }

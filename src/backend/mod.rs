@@ -3,6 +3,7 @@
 //!
 //! The trait stands between the HTTP contract (`worker/`) and the mathematics (`model/`, `layers/`): neither knows the other.
 
+pub mod generate;
 pub mod stub;
 
 use std::path::PathBuf;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+
+pub use crate::sampling::SamplingParameters;
 
 /// One checked request, as a backend sees it. Everything here has passed validation.
 #[derive(Clone, Debug)]
@@ -28,16 +31,6 @@ pub struct Job {
 pub enum Prompt {
     Text(String),
     Ids(Vec<u32>),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct SamplingParameters {
-    pub temperature: f32,
-    pub top_p: f32,
-    pub top_k: u32,
-    pub min_p: f32,
-    pub repetition_penalty: f32,
-    pub seed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
