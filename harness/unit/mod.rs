@@ -6,6 +6,6 @@ mod tokenizer;
 
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
-    let topics: &[&[(&str, fn())]] = &[generate::TESTS, sampling::TESTS, tokenizer::TESTS];
-    topics.iter().copied().flatten().map(|(name, test)| (format!("unit/{name}"), *test)).collect()
+    let topics = [generate::TESTS, sampling::TESTS, tokenizer::TESTS];
+    topics.into_iter().flatten().map(|(name, test)| (format!("unit/{name}"), *test)).collect()
 }

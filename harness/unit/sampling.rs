@@ -1,8 +1,8 @@
 //! The sampler against a slow reference in f64, its edges, its statistics, and stop sequences.
 
 use llorch::sampling::{
-    FILTERED, Sampler, SamplingError, SamplingParameters, StopMatcher, argmax, draw, keep_min_p, keep_top_k,
-    keep_top_p, penalise, softmax, temper, uniform,
+    Candidates, FILTERED, Sampler, SamplingError, SamplingParameters, StopMatcher, argmax, draw, keep_min_p,
+    keep_top_k, keep_top_p, penalise, softmax, temper, uniform,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ fn kept(logits: &[f32]) -> Vec<usize> {
     (0..logits.len()).filter(|id| logits[*id] > FILTERED).collect()
 }
 
-fn after(logits: &[f32], step: impl FnOnce(&mut [f32], &mut Vec<u32>)) -> Vec<usize> {
+fn after(logits: &[f32], step: impl FnOnce(&mut [f32], &mut Candidates)) -> Vec<usize> {
     let mut row = logits.to_vec();
     step(&mut row, &mut Vec::new());
     for (id, logit) in row.iter().enumerate() {
@@ -83,7 +83,7 @@ fn greedy() {
 
 fn top_k_edges() {
     let logits = [1.0, 5.0, 5.0, -3.0, 5.0, FILTERED];
-    let top = |k| after(&logits, |row, order| keep_top_k(row, k, order));
+    let top = |k| after(&logits, |row, space| keep_top_k(row, k, space));
     assert_eq!(top(0), [0, 1, 2, 3, 4], "off");
     assert_eq!(top(1), [1], "the lowest id on ties");
     assert_eq!(top(2), [1, 2]);
@@ -96,7 +96,7 @@ fn top_k_edges() {
 fn top_p_edges() {
     // Probabilities 1/2, 1/4, 1/8, 1/8.
     let logits = [0.25f32.ln(), 0.5f32.ln(), 0.125f32.ln(), 0.125f32.ln()];
-    let top = |p| after(&logits, |row, order| keep_top_p(row, p, order));
+    let top = |p| after(&logits, |row, space| keep_top_p(row, p, space));
     assert_eq!(top(1.0), [0, 1, 2, 3], "off");
     assert_eq!(top(0.0), [1], "keeps one");
     assert_eq!(top(0.49), [1]);
@@ -104,8 +104,8 @@ fn top_p_edges() {
     assert_eq!(top(0.76), [0, 1, 2], "of equal ones the lower id");
     assert_eq!(top(0.9), [0, 1, 2, 3]);
     let tie = [2.0; 4];
-    assert_eq!(after(&tie, |row, order| keep_top_p(row, 0.0, order)), [0]);
-    assert_eq!(after(&tie, |row, order| keep_top_p(row, 0.5, order)), [0, 1], "reached exactly is reached");
+    assert_eq!(after(&tie, |row, space| keep_top_p(row, 0.0, space)), [0]);
+    assert_eq!(after(&tie, |row, space| keep_top_p(row, 0.5, space)), [0, 1], "reached exactly is reached");
 }
 
 fn min_p_edges() {
@@ -216,11 +216,11 @@ fn filters_as_reference() {
         let mut distinct = seen.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let (mut row, mut order) = (logits.clone(), Vec::new());
+        let (mut row, mut space) = (logits.clone(), Vec::new());
         penalise(&mut row, &distinct, parameters.repetition_penalty);
         temper(&mut row, parameters.temperature);
-        keep_top_k(&mut row, parameters.top_k, &mut order);
-        keep_top_p(&mut row, parameters.top_p, &mut order);
+        keep_top_k(&mut row, parameters.top_k, &mut space);
+        keep_top_p(&mut row, parameters.top_p, &mut space);
         keep_min_p(&mut row, parameters.min_p);
         let mut found = vec![0.0; row.len()];
         softmax(&row, 1.0, &mut found);
@@ -236,7 +236,7 @@ fn top_p_sorts_far_enough() {
     for (size, p) in [(63, 0.99), (64, 0.99), (65, 0.995), (5000, 0.5), (50_257, 0.2), (50_257, 0.97)] {
         let logits: Vec<f32> =
             (0..size).map(|id: u32| (id.wrapping_mul(2_654_435_761) >> 8) as f32 / 16_777_216.0).collect();
-        let found = after(&logits, |row, order| keep_top_p(row, p, order));
+        let found = after(&logits, |row, space| keep_top_p(row, p, space));
         let by_rank = ranked(&logits.iter().copied().map(f64::from).collect::<Vec<_>>());
         let mass: f64 = by_rank[..found.len()].iter().map(|(_, probability)| probability).sum();
         let before = mass - by_rank[found.len() - 1].1;

@@ -9,7 +9,7 @@ mod sampler;
 mod softmax;
 mod stop;
 
-pub use filter::{keep_min_p, keep_top_k, keep_top_p, penalise, temper};
+pub use filter::{Candidates, keep_min_p, keep_top_k, keep_top_p, penalise, temper};
 pub use sampler::{Sampler, SamplingError, SamplingParameters};
 pub use softmax::{argmax, draw, is_greedy, softmax, uniform};
 pub use stop::StopMatcher;

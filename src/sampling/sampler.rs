@@ -3,7 +3,9 @@
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
-use super::{FILTERED, argmax, draw, is_greedy, keep_min_p, keep_top_k, keep_top_p, penalise, temper, uniform};
+use super::{
+    Candidates, FILTERED, argmax, draw, is_greedy, keep_min_p, keep_top_k, keep_top_p, penalise, temper, uniform,
+};
 
 /// Checked before a job starts: every number is finite and in its range.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +35,7 @@ pub struct Sampler {
     seen: Seen,
     /// The logits as the steps leave them, `[V]`.
     row: Vec<f32>,
-    order: Vec<u32>,
+    candidates: Candidates,
     weights: Vec<f32>,
 }
 
@@ -47,7 +49,7 @@ impl Sampler {
             generator: Pcg64::seed_from_u64(parameters.seed),
             seen,
             row: Vec::with_capacity(vocab_size),
-            order: Vec::with_capacity(vocab_size),
+            candidates: Vec::with_capacity(vocab_size),
             weights: Vec::with_capacity(vocab_size),
         }
     }
@@ -64,8 +66,8 @@ impl Sampler {
             argmax(&self.row)
         } else {
             temper(&mut self.row, temperature);
-            keep_top_k(&mut self.row, top_k, &mut self.order);
-            keep_top_p(&mut self.row, top_p, &mut self.order);
+            keep_top_k(&mut self.row, top_k, &mut self.candidates);
+            keep_top_p(&mut self.row, top_p, &mut self.candidates);
             keep_min_p(&mut self.row, min_p);
             draw(&self.row, uniform(&mut self.generator), &mut self.weights)
         };
