@@ -57,6 +57,8 @@ pub enum Problem {
     Misaligned { tensor: String, offset: u64, alignment: u64 },
     #[error("tensor `{tensor}`: rows of {row} elements do not divide into {element} blocks of {block}")]
     BrokenBlocks { tensor: String, row: u64, element: &'static str, block: u64 },
+    #[error("tensor `{tensor}` has the empty shape {shape:?}")]
+    EmptyShape { tensor: String, shape: Vec<u64> },
     #[error("tensor `{tensor}` has the unknown element type `{element}`")]
     UnknownElement { tensor: String, element: String },
     #[error("tensor `{tensor}` has the element type {element}, which this engine does not read")]

@@ -14,6 +14,7 @@ use super::weights::Weights;
 use super::weights::bytes::FileBytes;
 use super::weights::element::Element;
 use super::weights::load::Stored;
+pub use gguf_gpt2::{is_transposed, name_in_gguf};
 
 /// A model, checked and in memory.
 #[derive(Debug)]

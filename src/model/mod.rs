@@ -4,9 +4,11 @@
 //! [`error::ModelError`], never a panic, and nothing is allocated that the bytes of the file do not justify.
 
 pub mod configuration;
+pub mod digest;
 pub mod error;
 pub mod file;
 mod json;
+pub mod recipe;
 pub mod weights;
 
 pub use configuration::Gpt2Configuration;

@@ -26,7 +26,7 @@ struct Found {
 
 type Tensors = BTreeMap<String, Found>;
 
-pub fn plan_file(file: &Path) -> Result<Plan, ModelError> {
+pub(super) fn plan_file(file: &Path) -> Result<Plan, ModelError> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let configuration = read_configuration(folder)?;
     let mut tensors = Tensors::new();
@@ -35,7 +35,7 @@ pub fn plan_file(file: &Path) -> Result<Plan, ModelError> {
     planned.map_err(|problem| problem.of(file))
 }
 
-pub fn plan_sharded(index: &Path) -> Result<Plan, ModelError> {
+pub(super) fn plan_sharded(index: &Path) -> Result<Plan, ModelError> {
     let folder = index.parent().unwrap_or(Path::new(""));
     let configuration = read_configuration(folder)?;
     let text = read_text(index, MAX_INDEX_BYTES)?;
@@ -55,7 +55,7 @@ pub fn plan_sharded(index: &Path) -> Result<Plan, ModelError> {
     plan(configuration, tensors, find_tokenizer(folder)).map_err(|problem| problem.of(index))
 }
 
-pub fn plan_bytes(bytes: Arc<FileBytes>, config: &str, tokenizer: TokenizerSource) -> Result<Plan, Problem> {
+pub(super) fn plan_bytes(bytes: Arc<FileBytes>, config: &str, tokenizer: TokenizerSource) -> Result<Plan, Problem> {
     let configuration = Gpt2Configuration::from_json(config)?;
     let mut tensors = Tensors::new();
     add_tensors(&mut tensors, bytes)?;

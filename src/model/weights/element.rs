@@ -25,7 +25,7 @@ pub enum Element {
 
 impl Element {
     /// As `/health` reports it.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Element::F32 => "F32",
             Element::F16 => "F16",
@@ -44,7 +44,7 @@ impl Element {
     }
 
     /// How many elements are stored together, and in how many bytes.
-    pub fn block(self) -> (usize, usize) {
+    pub const fn block(self) -> (usize, usize) {
         match self {
             Element::F32 => (1, 4),
             Element::F16 | Element::Bf16 => (1, 2),
