@@ -1,0 +1,59 @@
+//! The tokenizer of a recipe model: ids 0–255 are the bytes in order, 256 is `<|endoftext|>`, and from 257 on come the words
+//! ` w0`, ` w1`, … up to the vocabulary's end. There are no merges: GPT-2's pre-split would keep the letter and the digits of a
+//! word apart, so words are *added tokens*, found in the text before it is split, the longest first.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+pub const END_OF_TEXT: u32 = 256;
+pub const FIRST_WORD: u32 = 257;
+
+/// As the vocabulary writes them: bytes in GPT-2's byte-level alphabet, the others as they are.
+pub fn tokens(vocab_size: usize) -> impl Iterator<Item = String> {
+    let words = (0..vocab_size.saturating_sub(FIRST_WORD as usize)).map(|number| format!(" w{number}"));
+    byte_alphabet().into_iter().map(String::from).chain(["<|endoftext|>".to_string()]).chain(words)
+}
+
+/// GPT-2's printable stand-ins: a byte that prints as Latin-1 is itself, the others are U+0100 and up, in order.
+pub fn byte_alphabet() -> [char; 256] {
+    let mut next = 0x100;
+    std::array::from_fn(|byte| {
+        let prints = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+        let code = if prints {
+            byte as u32
+        } else {
+            next += 1;
+            next - 1
+        };
+        char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER) // below U+0200, all of which are characters
+    })
+}
+
+/// The text of a `tokenizer.json`.
+pub fn tokenizer_json(vocab_size: usize) -> String {
+    let vocabulary: serde_json::Map<String, Value> =
+        byte_alphabet().iter().enumerate().map(|(id, symbol)| (symbol.to_string(), json!(id))).collect();
+    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    // Fifty thousand added tokens as a tree of values would take longer than all the rest of a small model.
+    let mut added = String::new();
+    for (id, content) in tokens(vocab_size).enumerate().skip(END_OF_TEXT as usize) {
+        let special = id == END_OF_TEXT as usize;
+        let separator = if special { "" } else { ",\n" };
+        let _infallible = write!(
+            added,
+            "{separator}    {{\"id\": {id}, \"content\": \"{content}\", \"single_word\": false, \"lstrip\": false, \
+             \"rstrip\": false, \"normalized\": false, \"special\": {special}}}"
+        );
+    }
+    let model = json!({
+        "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+        "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+        "vocab": vocabulary, "merges": [],
+    });
+    format!(
+        "{{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [\n{added}\n  ],\n  \
+         \"normalizer\": null,\n  \"pre_tokenizer\": {byte_level},\n  \"post_processor\": null,\n  \
+         \"decoder\": {byte_level},\n  \"model\": {model}\n}}\n"
+    )
+}
