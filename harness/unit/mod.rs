@@ -1,7 +1,13 @@
 //! The small tests of single parts, beside the scenarios: one file per topic, each with a table of named functions.
 
+mod cache;
+mod kernels;
+mod layers;
+mod models;
+mod oracle;
+
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
-    let topics: &[&[(&str, fn())]] = &[];
+    let topics: &[&[(&str, fn())]] = &[cache::TESTS, kernels::TESTS, layers::TESTS, oracle::TESTS];
     topics.iter().copied().flatten().map(|(name, test)| (format!("unit/{name}"), *test)).collect()
 }
