@@ -1,8 +1,12 @@
 //! The generation loop on an engine whose logits are a script: every ending, and text that waits.
 
+use std::path::Path;
+
 use llorch::backend::generate::{Engine, Generation, generate};
 use llorch::backend::{BackendError, CancelFlag, Job, Prompt, SamplingParameters, StopReason, TokenSink};
-use llorch::model::tokenizer::{GgufBpe, Tokenizer, recipe};
+use llorch::model::Gpt2Configuration;
+use llorch::model::recipe::{self, Recipe, Size};
+use llorch::model::tokenizer::{HfJson, Tokenizer};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -124,8 +128,10 @@ impl TokenSink for Heard {
     }
 }
 
-fn tokenizer() -> GgufBpe {
-    GgufBpe::new(&recipe::vocabulary(VOCABULARY as u32).expect("large enough"), None).expect("sound")
+fn tokenizer() -> HfJson {
+    let configuration = Gpt2Configuration { vocab_size: VOCABULARY, ..Size::Tiny.configuration() };
+    let json = Recipe::new(configuration, 0).expect("large enough").tokenizer_json();
+    HfJson::from_bytes(json.as_bytes(), Path::new("recipe"), &[EOS]).expect("sound")
 }
 
 fn job(max_tokens: u32, stop: &[&str]) -> Job {

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use llorch::model::Gpt2Configuration;
+use llorch::model::file::TokenizerSource;
+use llorch::model::recipe::{Recipe, Size};
 use llorch::model::tokenizer::{
-    GgufBpe, HfJson, PreSplit, TokenKind, Tokenizer, TokenizerError, Utf8Stream, Vocabulary, recipe,
+    GgufBpe, HfJson, PreSplit, TokenKind, Tokenizer, TokenizerError, Utf8Stream, Vocabulary, open,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -117,38 +120,34 @@ fn fixture_json() -> Value {
     serde_json::from_slice(&std::fs::read(fixture()).expect("the fixture is there")).expect("JSON")
 }
 
-/// The fixture as GGUF metadata would hold it.
-fn vocabulary() -> Vocabulary {
-    let file = fixture_json();
-    let mut named: Vec<(u64, String)> = file["model"]["vocab"]
-        .as_object()
-        .expect("vocab")
-        .iter()
-        .map(|(t, id)| (id.as_u64().expect("id"), t.clone()))
-        .collect();
-    let mut kinds = vec![1; named.len()];
-    for added in file["added_tokens"].as_array().expect("added tokens") {
-        let id = added["id"].as_u64().expect("id");
-        let kind = if added["special"] == true { 3 } else { 4 };
-        match kinds.get_mut(id as usize) {
-            Some(known) => *known = kind,
-            None => {
-                named.push((id, added["content"].as_str().expect("content").to_owned()));
-                kinds.push(kind);
-            }
-        }
-    }
-    named.sort();
+/// A `tokenizer.json` as GGUF metadata would hold it.
+fn vocabulary_of(file: &Value) -> Vocabulary {
     let word = |word: &Value| word.as_str().expect("a word").to_owned();
-    let merges = file["model"]["merges"].as_array().expect("merges").iter();
-    Vocabulary {
-        tokens: named.into_iter().map(|(_, token)| token).collect(),
-        merges: merges.map(|pair| format!("{} {}", word(&pair[0]), word(&pair[1]))).collect(),
-        eos: vec![0],
-        ..Vocabulary::default()
+    let mut tokens: Vec<(u64, (String, i32))> = Vec::new();
+    for (token, id) in file["model"]["vocab"].as_object().expect("vocab") {
+        tokens.push((id.as_u64().expect("an id"), (token.clone(), 1)));
     }
-    .with_gguf_kinds(&kinds)
-    .expect("types")
+    for added in file["added_tokens"].as_array().expect("added tokens") {
+        let (id, kind) = (added["id"].as_u64().expect("an id"), if added["special"] == true { 3 } else { 4 });
+        tokens.retain(|(known, _)| *known != id);
+        tokens.push((id, (word(&added["content"]), kind)));
+    }
+    tokens.sort();
+    let (tokens, kinds): (Vec<String>, Vec<i32>) = tokens.into_iter().map(|(_, token)| token).unzip();
+    let merges = file["model"]["merges"].as_array().expect("merges").iter();
+    let merges = merges.map(|pair| format!("{} {}", word(&pair[0]), word(&pair[1]))).collect();
+    let eos = tokens.iter().position(|token| token == "<|endoftext|>").map(|id| id as u32).into_iter().collect();
+    Vocabulary { tokens, merges, eos, ..Vocabulary::default() }.with_gguf_kinds(&kinds).expect("types")
+}
+
+fn vocabulary() -> Vocabulary {
+    vocabulary_of(&fixture_json())
+}
+
+/// The tokenizer of a recipe model of this many tokens.
+fn recipe_json(vocab_size: usize) -> String {
+    let configuration = Gpt2Configuration { vocab_size, ..Size::Tiny.configuration() };
+    Recipe::new(configuration, 0).expect("large enough").tokenizer_json()
 }
 
 fn gguf() -> GgufBpe {
@@ -308,32 +307,36 @@ fn special_tokens() {
 }
 
 fn recipe_vocabulary() {
-    let vocabulary = recipe::vocabulary(1000).expect("large enough");
-    let gguf = GgufBpe::new(&vocabulary, None).expect("sound");
-    let json = vocabulary.to_tokenizer_json().to_string();
-    let hf = HfJson::from_bytes(json.as_bytes(), Path::new("recipe"), &vocabulary.eos).expect("sound");
+    let json = recipe_json(1000);
+    let hf = HfJson::from_bytes(json.as_bytes(), Path::new("recipe"), &[]).expect("sound");
+    let gguf = GgufBpe::new(&vocabulary_of(&serde_json::from_str(&json).expect("JSON")), None).expect("sound");
     let text = "w1 w1 w12 w123 w99999 w\n w0é<|endoftext|> w742";
     let ids = gguf.encode(text);
     assert_eq!(ids[2..5], [257 + 1, 257 + 12, 257 + 123], "{ids:?}");
-    assert_eq!(ids[ids.len() - 2..], [recipe::END_OF_TEXT, 999]);
+    assert_eq!(ids[ids.len() - 2..], [256, 999]);
     assert_eq!(gguf.decode(&ids), text);
+    assert!(hf.is_end_of_text(256) && gguf.is_end_of_text(256));
     proptest!(cases(200), |(text in "( w[0-9]{1,4}|w|[ 0-9]|é){0,20}")| {
         let ids = gguf.encode(&text);
         prop_assert_eq!(gguf.decode(&ids), text.as_str());
         prop_assert_eq!(hf.encode(&text), ids);
     });
-    assert!(recipe::vocabulary(257).is_ok());
-    assert!(matches!(recipe::vocabulary(256), Err(TokenizerError::RecipeTooSmall { .. })));
 }
 
 fn vocab_and_merges_files() {
     let folder = tempfile::tempdir().expect("a folder");
-    assert!(matches!(HfJson::beside(folder.path(), &[]), Err(TokenizerError::Missing { .. })));
+    assert!(matches!(open(&TokenizerSource::Absent, None), Err(TokenizerError::Absent)));
     let file = fixture_json();
     let merges = vocabulary().merges.join("\n");
+    let source = TokenizerSource::VocabularyAndMerges {
+        vocabulary: folder.path().join("vocab.json"),
+        merges: folder.path().join("merges.txt"),
+    };
+    assert!(matches!(open(&source, None), Err(TokenizerError::Unreadable { .. })));
     std::fs::write(folder.path().join("vocab.json"), file["model"]["vocab"].to_string()).expect("written");
     std::fs::write(folder.path().join("merges.txt"), format!("#version: 0.2\n{merges}\n")).expect("written");
-    let tokenizer = HfJson::beside(folder.path(), &[]).expect("loads");
+    let tokenizer = open(&source, None).expect("loads");
+    assert_eq!(tokenizer.kind(), "hf-json");
     let whole = hf();
     assert!(tokenizer.is_end_of_text(0));
     for text in CURIOUS.iter().filter(|text| !text.contains("<|pause|>")) {
@@ -425,7 +428,7 @@ fn refuses_broken_files() {
 
 /// A soft limit with much room: quadratic merging would take minutes.
 fn long_prompt_is_quick() {
-    let mut doubling = recipe::vocabulary(257).expect("large enough");
+    let mut doubling = vocabulary_of(&serde_json::from_str(&recipe_json(257)).expect("JSON"));
     for length in (0..12).map(|power| 1usize << power) {
         doubling.tokens.push("a".repeat(2 * length));
         doubling.kinds.push(TokenKind::Normal);

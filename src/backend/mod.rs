@@ -3,6 +3,7 @@
 //!
 //! The trait stands between the HTTP contract (`worker/`) and the mathematics (`model/`, `layers/`): neither knows the other.
 
+pub mod cpu;
 pub mod generate;
 pub mod stub;
 

@@ -33,8 +33,3 @@ static BYTES: LazyLock<[Option<u8>; 0x144]> = LazyLock::new(|| {
 pub fn byte_of(character: char) -> Option<u8> {
     BYTES.get(character as usize).copied().flatten()
 }
-
-/// Raw bytes as a vocabulary spells them.
-pub fn spell(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| CHARACTERS[usize::from(*byte)]).collect()
-}

@@ -8,8 +8,10 @@ pub enum TokenizerError {
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{path}: {reason}", path = path.display())]
     Malformed { path: PathBuf, reason: String },
-    #[error("{folder} holds neither tokenizer.json nor vocab.json with merges.txt", folder = folder.display())]
-    Missing { folder: PathBuf },
+    #[error(
+        "there is none: neither in the model's metadata, nor tokenizer.json or vocab.json with merges.txt beside it"
+    )]
+    Absent,
     #[error("{what} {found:?} is not supported (supported: {supported})")]
     Unsupported { what: &'static str, found: String, supported: &'static str },
     #[error("the vocabulary is empty")]
@@ -38,6 +40,4 @@ pub enum TokenizerError {
     IdOutOfRange { which: &'static str, id: u64, tokens: usize },
     #[error("the vocabulary has {0} tokens: more than ids can count")]
     TooLarge(usize),
-    #[error("a recipe vocabulary has at least {least} tokens, not {asked}")]
-    RecipeTooSmall { least: usize, asked: u32 },
 }

@@ -1,5 +1,6 @@
 //! `gguf-bpe`: byte-level BPE from the vocabulary in GGUF metadata, in plain Rust.
 
+use super::super::file::GgufTokenizer;
 use super::byte_pairs::{BytePairs, Desk};
 use super::literal::Literals;
 use super::{PreSplit, TokenTable, Tokenizer, TokenizerError, Vocabulary};
@@ -14,6 +15,28 @@ pub struct GgufBpe {
 }
 
 impl GgufBpe {
+    /// A file that asks for a token in front of every text (`add_bos_token`) is not obeyed: prompts are encoded as they are.
+    pub fn from_metadata(metadata: &GgufTokenizer) -> Result<GgufBpe, TokenizerError> {
+        if metadata.model != "gpt2" {
+            return Err(TokenizerError::Unsupported {
+                what: "tokenizer model",
+                found: metadata.model.clone(),
+                supported: "gpt2",
+            });
+        }
+        let mut vocabulary = Vocabulary {
+            tokens: metadata.tokens.clone(),
+            merges: metadata.merges.clone(),
+            bos: metadata.bos_token_id,
+            eos: metadata.eos_token_id.into_iter().collect(),
+            kinds: Vec::new(),
+        };
+        if !metadata.token_types.is_empty() {
+            vocabulary = vocabulary.with_gguf_kinds(&metadata.token_types)?;
+        }
+        GgufBpe::new(&vocabulary, metadata.pre.as_deref())
+    }
+
     /// `pre` is GGUF's `tokenizer.ggml.pre`; files older than that key were made with GPT-2's rule.
     pub fn new(vocabulary: &Vocabulary, pre: Option<&str>) -> Result<GgufBpe, TokenizerError> {
         let pre_split = match pre {

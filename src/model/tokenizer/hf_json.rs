@@ -21,20 +21,7 @@ pub struct HfJson {
 }
 
 impl HfJson {
-    /// `tokenizer.json`, or else `vocab.json` with `merges.txt`, in a model's folder. `eos` are the ids that
-    /// `config.json` names; where it names none, `<|endoftext|>` ends a text.
-    pub fn beside(folder: &Path, eos: &[u32]) -> Result<HfJson, TokenizerError> {
-        let whole = folder.join("tokenizer.json");
-        let (vocabulary, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
-        if whole.is_file() {
-            HfJson::from_tokenizer_json(&whole, eos)
-        } else if vocabulary.is_file() && merges.is_file() {
-            HfJson::from_vocabulary_and_merges(&vocabulary, &merges, eos)
-        } else {
-            Err(TokenizerError::Missing { folder: folder.to_owned() })
-        }
-    }
-
+    /// `eos` are the ids that `config.json` names; where it names none, `<|endoftext|>` ends a text.
     pub fn from_tokenizer_json(path: &Path, eos: &[u32]) -> Result<HfJson, TokenizerError> {
         HfJson::from_bytes(&read(path)?, path, eos)
     }

@@ -13,7 +13,7 @@
 //! (`<|endoftext|>`) becomes its id. [`Tokenizer::decode`] spells them out again; generation, which asks for
 //! [`Tokenizer::token_bytes`], gets nothing for them.
 
-mod alphabet;
+pub(in crate::model) mod alphabet;
 mod byte_pairs;
 mod error;
 mod gguf_bpe;
@@ -21,11 +21,14 @@ mod hf_json;
 mod json;
 mod literal;
 mod pre_split;
-pub mod recipe;
 mod table;
 mod utf8_stream;
 mod vocabulary;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use super::file::TokenizerSource;
 pub use error::TokenizerError;
 pub use gguf_bpe::GgufBpe;
 pub use hf_json::HfJson;
@@ -33,6 +36,23 @@ pub use pre_split::{PreSplit, Words};
 pub use table::TokenTable;
 pub use utf8_stream::Utf8Stream;
 pub use vocabulary::{TokenKind, Vocabulary};
+
+/// The tokenizer that a model file names. `eos` is the id that ends a text by the model's configuration; a GGUF file says
+/// so itself.
+pub fn open(source: &TokenizerSource, eos: Option<u32>) -> Result<Arc<dyn Tokenizer>, TokenizerError> {
+    let eos = eos.as_slice();
+    Ok(match source {
+        TokenizerSource::HfJson(path) => Arc::new(HfJson::from_tokenizer_json(path, eos)?),
+        TokenizerSource::HfJsonText(text) => {
+            Arc::new(HfJson::from_bytes(text.as_bytes(), Path::new("the program"), eos)?)
+        }
+        TokenizerSource::VocabularyAndMerges { vocabulary, merges } => {
+            Arc::new(HfJson::from_vocabulary_and_merges(vocabulary, merges, eos)?)
+        }
+        TokenizerSource::Gguf(metadata) => Arc::new(GgufBpe::from_metadata(metadata)?),
+        TokenizerSource::Absent => return Err(TokenizerError::Absent),
+    })
+}
 
 /// What a worker needs of a tokenizer; shared between its threads.
 pub trait Tokenizer: Send + Sync {
