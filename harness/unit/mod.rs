@@ -1,19 +1,28 @@
 //! The small tests of single parts, beside the scenarios: one file per topic, each with a table of named functions.
 
 mod architecture;
+mod cache;
 mod contract;
+mod cpu;
+mod generate;
 mod http;
+mod kernels;
+mod layers;
+mod models;
+mod oracle;
 mod pool_manager;
 mod process;
 mod puppets;
 mod reading;
 mod runner;
+mod sampling;
 mod scripted;
 mod selection;
 mod serve;
 mod sse;
 mod stream;
 mod target;
+mod tokenizer;
 mod transcript;
 mod writers;
 
@@ -21,17 +30,25 @@ mod writers;
 pub fn all() -> Vec<(String, fn())> {
     let topics: &[&[(&str, fn())]] = &[
         architecture::TESTS,
+        cache::TESTS,
         contract::TESTS,
+        cpu::TESTS,
+        generate::TESTS,
         http::TESTS,
+        kernels::TESTS,
+        layers::TESTS,
+        oracle::TESTS,
         pool_manager::TESTS,
         process::TESTS,
         reading::TESTS,
         runner::TESTS,
+        sampling::TESTS,
         scripted::TESTS,
         selection::TESTS,
         sse::TESTS,
         stream::TESTS,
         target::TESTS,
+        tokenizer::TESTS,
         transcript::TESTS,
         writers::TESTS,
     ];

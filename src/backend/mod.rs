@@ -3,6 +3,8 @@
 //!
 //! The trait stands between the HTTP contract (`worker/`) and the mathematics (`model/`, `layers/`): neither knows the other.
 
+pub mod cpu;
+pub mod generate;
 pub mod load;
 pub mod stub;
 
@@ -14,6 +16,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+
+pub use crate::sampling::SamplingParameters;
 
 /// One checked request, as a backend sees it. Everything here has passed validation.
 #[derive(Clone, Debug)]
@@ -32,16 +36,6 @@ pub struct Job {
 pub enum Prompt {
     Text(String),
     Ids(Vec<u32>),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct SamplingParameters {
-    pub temperature: f32,
-    pub top_p: f32,
-    pub top_k: u32,
-    pub min_p: f32,
-    pub repetition_penalty: f32,
-    pub seed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

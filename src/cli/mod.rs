@@ -4,6 +4,7 @@ pub mod completions;
 pub mod cpud;
 #[cfg(feature = "bdd")]
 pub mod list;
+pub mod recipe;
 #[cfg(feature = "bdd")]
 pub mod verify;
 
@@ -28,6 +29,8 @@ enum Verb {
     /// Print every case with its address, level and requirements.
     #[cfg(feature = "bdd")]
     List(list::Flags),
+    /// Write a model whose weights come from an exact integer recipe.
+    Recipe(recipe::RecipeArgs),
     /// Print the completions of a shell.
     Completions(completions::Flags),
 }
@@ -44,6 +47,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Verify(flags) => verify::main(flags),
         #[cfg(feature = "bdd")]
         Verb::List(flags) => list::main(flags),
+        Verb::Recipe(flags) => recipe::run(flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),
     }
 }

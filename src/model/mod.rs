@@ -1,1 +1,20 @@
+//! A model from its files: the configuration, the weights and the tokenizer.
+//!
+//! [`file::open`] is the way in. Nothing that a file says is believed before it is checked; what is wrong is an
+//! [`error::ModelError`], never a panic, and nothing is allocated that the bytes of the file do not justify.
 
+pub mod configuration;
+pub mod digest;
+pub mod error;
+pub mod file;
+pub mod gpt2;
+mod json;
+pub mod recipe;
+pub mod tokenizer;
+pub mod weights;
+
+pub use configuration::Gpt2Configuration;
+pub use error::ModelError;
+pub use file::ModelFile;
+pub use gpt2::Gpt2;
+pub use weights::{Weight, Weights};

@@ -1,0 +1,122 @@
+//! GPT-2 on the CPU: the model, its cache and its working memory behind the backend's trait.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::generate::{Engine, SharedTokenizer, generate};
+use super::{BackendError, CancelFlag, Description, Encode, Finished, InferenceBackend, Job, TokenSink};
+use crate::cache::KvCache;
+use crate::layers::NoTap;
+use crate::model::file::{self, ModelFile};
+use crate::model::gpt2::{ForwardError, Gpt2, LogitRows, Scratch};
+use crate::model::tokenizer::{self, Tokenizer, TokenizerError};
+use crate::model::{Gpt2Configuration, ModelError};
+use crate::tensor::Instructions;
+
+pub struct CpuBackend {
+    description: Description,
+    tokenizer: Arc<dyn Tokenizer>,
+    engine: CpuEngine,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("{model}: the tokenizer cannot be used: {source}")]
+    Tokenizer { model: String, source: TokenizerError },
+    #[error("{model}: the tokenizer has {tokens} tokens and the model only {vocab_size}")]
+    Vocabulary { model: String, tokens: u32, vocab_size: usize },
+}
+
+impl CpuBackend {
+    /// Opens a model and reads every weight once; `progress` is told 0 to 100.
+    pub fn open(path: &Path, threads: usize, progress: &mut dyn FnMut(u8)) -> Result<CpuBackend, LoadError> {
+        CpuBackend::new(file::open(path, progress)?, threads)
+    }
+
+    pub fn new(file: ModelFile, threads: usize) -> Result<CpuBackend, LoadError> {
+        let ModelFile { name, path, configuration, weights, quant_kind, tokenizer_source, .. } = file;
+        let model = || path.display().to_string();
+        let tokenizer = tokenizer::open(&tokenizer_source, configuration.eos_token_id)
+            .map_err(|source| LoadError::Tokenizer { model: model(), source })?;
+        let Gpt2Configuration { vocab_size, n_ctx, .. } = configuration;
+        // The other way round is common: embeddings are filled up to a round number.
+        if tokenizer.vocab_size() as usize > vocab_size {
+            return Err(LoadError::Vocabulary { model: model(), tokens: tokenizer.vocab_size(), vocab_size });
+        }
+        let engine = CpuEngine::new(Gpt2::load(configuration, &weights)?, threads);
+        let description = Description {
+            model: name,
+            worker_type: "cpu",
+            memory_architecture: "cpu",
+            quant_kind,
+            tokenizer_kind: tokenizer.kind(),
+            vocab_size: vocab_size as u32,
+            context_length: n_ctx as u32,
+            memory_bytes: weights.held_bytes() + engine.held_bytes(),
+            vram_bytes: 0,
+        };
+        Ok(CpuBackend { description, tokenizer, engine })
+    }
+}
+
+impl InferenceBackend for CpuBackend {
+    fn describe(&self) -> Description {
+        self.description.clone()
+    }
+
+    fn tokenizer(&self) -> Option<Arc<dyn Encode>> {
+        Some(Arc::new(SharedTokenizer(self.tokenizer.clone())))
+    }
+
+    fn run(&mut self, job: &Job, sink: &mut dyn TokenSink, cancel: &CancelFlag) -> Result<Finished, BackendError> {
+        if job.capture.is_some() {
+            return Err(BackendError::Internal("the CPU backend writes no captures".to_owned()));
+        }
+        Ok(generate(&mut self.engine, self.tokenizer.as_ref(), job, sink, cancel)?.finished)
+    }
+}
+
+/// One model with the cache of one job.
+pub struct CpuEngine {
+    model: Gpt2,
+    cache: KvCache,
+    scratch: Scratch,
+}
+
+impl CpuEngine {
+    pub fn new(model: Gpt2, threads: usize) -> CpuEngine {
+        let scratch = Scratch::new(&model.configuration, threads.max(1), Instructions::detect());
+        CpuEngine { cache: model.cache(), scratch, model }
+    }
+
+    /// Bytes of the cache and of the working memory; the weights belong to the file.
+    pub fn held_bytes(&self) -> u64 {
+        (KvCache::bytes(self.cache.shape()) + self.scratch.bytes()) as u64
+    }
+}
+
+impl Engine for CpuEngine {
+    fn reset(&mut self) {
+        self.cache.reset();
+    }
+
+    fn context_length(&self) -> usize {
+        self.cache.shape().n_ctx
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.model.configuration.vocab_size
+    }
+
+    fn feed(&mut self, ids: &[u32], cancel: &CancelFlag) -> Result<&[f32], BackendError> {
+        let cancelled = || cancel.is_raised();
+        self.model.forward(ids, &mut self.cache, &mut self.scratch, LogitRows::Last, &mut NoTap, &cancelled).map_err(
+            |error| match error {
+                ForwardError::Cancelled => BackendError::Cancelled,
+                other => BackendError::Internal(other.to_string()),
+            },
+        )
+    }
+}

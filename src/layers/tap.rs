@@ -1,0 +1,85 @@
+//! Where a forward pass shows its tensors. A type parameter, not a branch: with [`NoTap`] nothing of it is compiled in.
+
+/// The places that a capture knows, in the order in which a pass comes by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Station {
+    Embedding,
+    LayerNorm1,
+    Query,
+    Key,
+    Value,
+    CachedKeys,
+    CachedValues,
+    Scores,
+    ScoresMasked,
+    Probabilities,
+    Merged,
+    AttentionOutput,
+    AttentionResidual,
+    LayerNorm2,
+    FeedForwardHidden,
+    Gelu,
+    FeedForwardOutput,
+    /// A block's output as the result of its own checkpoint…
+    Block,
+    /// …and as one of all blocks' outputs.
+    BlockOutput,
+    FinalLayerNorm,
+    Logits,
+    SelectedLogits,
+}
+
+impl Station {
+    /// The tensor's name in a capture. `step` counts the passes of a generation, 0 for the prefill; layers other than 0
+    /// get a suffix where the name does not have the layer anyway.
+    pub fn name(self, layer: usize, step: usize) -> String {
+        let name = match self {
+            Station::Embedding => "cp00.embed",
+            Station::LayerNorm1 => "cp01.ln_1",
+            Station::Query => "cp02.q",
+            Station::Key => "cp02.k",
+            Station::Value => "cp02.v",
+            Station::CachedKeys => return suffixed(format!("cp03.step{step}.k"), layer),
+            Station::CachedValues => return suffixed(format!("cp03.step{step}.v"), layer),
+            Station::Scores => "cp04.scores",
+            Station::ScoresMasked => "cp04.scores_masked",
+            Station::Probabilities => "cp05.probs",
+            Station::Merged => "cp05.merged",
+            Station::AttentionOutput => "cp05.attn_out",
+            Station::AttentionResidual => "cp07.attn_residual",
+            Station::LayerNorm2 => "cp06.ln_2",
+            Station::FeedForwardHidden => "cp06.c_fc",
+            Station::Gelu => "cp06.gelu",
+            Station::FeedForwardOutput => "cp06.c_proj",
+            Station::Block => "cp07.block",
+            Station::BlockOutput => return format!("cp08.block.{layer:02}"),
+            Station::FinalLayerNorm => "cp08.ln_f",
+            Station::Logits => "cp08.logits",
+            Station::SelectedLogits => "cp09.logits",
+        };
+        suffixed(name.to_owned(), layer)
+    }
+}
+
+fn suffixed(name: String, layer: usize) -> String {
+    if layer == 0 { name } else { format!("{name}.L{layer:02}") }
+}
+
+pub trait Tap {
+    /// Without a tap the last layer and the head compute the last row only; with one, every row is there.
+    const ON: bool;
+
+    /// `values` makes a copy of the tensor, row-major in `shape`: a tap that does not want it does not call it. Stations
+    /// outside the blocks have layer 0.
+    fn tensor(&mut self, station: Station, layer: usize, shape: &[usize], values: impl FnOnce() -> Vec<f32>);
+}
+
+/// Nobody looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTap;
+
+impl Tap for NoTap {
+    const ON: bool = false;
+    #[inline(always)]
+    fn tensor(&mut self, _: Station, _: usize, _: &[usize], _: impl FnOnce() -> Vec<f32>) {}
+}

@@ -1,0 +1,218 @@
+//! Opens a model: a `.gguf` file, a `.safetensors` file with its `config.json` beside it, or a folder of those.
+
+mod gguf_gpt2;
+mod safetensors_gpt2;
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::configuration::Gpt2Configuration;
+use super::error::{ModelError, Problem};
+use super::weights::Weights;
+use super::weights::bytes::FileBytes;
+use super::weights::element::Element;
+use super::weights::load::Stored;
+pub use gguf_gpt2::{is_transposed, name_in_gguf};
+
+/// A model, checked and in memory.
+#[derive(Debug)]
+pub struct ModelFile {
+    /// As its file gives it: GGUF's `general.name`, else the name of the folder or of the file.
+    pub name: String,
+    pub path: PathBuf,
+    pub format: Format,
+    pub configuration: Gpt2Configuration,
+    pub weights: Weights,
+    /// As stored: `F32`, `F16`, `BF16`, `Q8_0`, `Q4_K_M`, …
+    pub quant_kind: String,
+    pub tokenizer_source: TokenizerSource,
+    /// Tensors that the file has and the model does not use (mask buffers aside): for the log.
+    pub unused: Vec<String>,
+    /// Bytes of the tensors that are used, as stored.
+    pub stored_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Safetensors,
+    Gguf,
+}
+
+/// Where the tokenizer of a model is. Read by the tokenizers, not here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenizerSource {
+    /// A `tokenizer.json`.
+    HfJson(PathBuf),
+    /// The text of one, in the program itself.
+    HfJsonText(String),
+    VocabularyAndMerges {
+        vocabulary: PathBuf,
+        merges: PathBuf,
+    },
+    Gguf(GgufTokenizer),
+    /// None beside the weights: the model can be computed on ids only.
+    Absent,
+}
+
+/// What GGUF metadata says about the tokenizer, checked against the sizes of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GgufTokenizer {
+    /// `tokenizer.ggml.model`: `gpt2` for byte-level BPE.
+    pub model: String,
+    /// `tokenizer.ggml.pre`: how text is split before merging; `gpt-2`.
+    pub pre: Option<String>,
+    /// By id, in the byte-level alphabet (user-defined and control tokens as they are).
+    pub tokens: Vec<String>,
+    /// One per token (1 normal, 3 control, 4 user-defined, …); empty where the file has none.
+    pub token_types: Vec<i32>,
+    /// `left right`, the most important first.
+    pub merges: Vec<String>,
+    pub bos_token_id: Option<u32>,
+    pub eos_token_id: Option<u32>,
+    pub add_bos_token: bool,
+}
+
+/// What a format's reader finds out; loading the values is the same for both.
+struct Plan {
+    name: Option<String>,
+    configuration: Gpt2Configuration,
+    /// Every tensor that the model uses; a head of its own, if there is one, as `lm_head.weight`.
+    tensors: Vec<Stored>,
+    /// As the file declares it, where it does.
+    quant_kind: Option<String>,
+    tokenizer_source: TokenizerSource,
+    unused: Vec<String>,
+}
+
+/// Opens a model and reads every weight once. `progress` is told 0 to 100, by bytes checked and paged in.
+pub fn open(path: &Path, progress: &mut dyn FnMut(u8)) -> Result<ModelFile, ModelError> {
+    let is_folder = fs::metadata(path).map_err(|error| Problem::from(error).of(path))?.is_dir();
+    let file = if is_folder { find_in_folder(path)? } else { path.to_path_buf() };
+    let (format, plan) = match extension(&file) {
+        "gguf" => (Format::Gguf, gguf_gpt2::plan(&file)?),
+        "safetensors" => (Format::Safetensors, safetensors_gpt2::plan_file(&file)?),
+        "json" if is_folder => (Format::Safetensors, safetensors_gpt2::plan_sharded(&file)?),
+        _ => return Err(Problem::NoModel("neither `.gguf` nor `.safetensors`, and no folder".into()).of(&file)),
+    };
+    let named_after = match format {
+        Format::Safetensors if is_folder || file.file_stem().is_some_and(|stem| stem == "model") => file.parent(),
+        _ => Some(file.as_path()),
+    };
+    let fallback_name = named_after.and_then(Path::file_stem).unwrap_or_default().to_string_lossy();
+    load(plan, format, path, &fallback_name, progress)
+}
+
+/// A model that is part of the program.
+pub fn from_bytes(
+    safetensors: impl Into<FileBytes>,
+    config: &str,
+    tokenizer_json: &str,
+) -> Result<ModelFile, ModelError> {
+    let path = Path::new("embedded model");
+    let tokenizer = TokenizerSource::HfJsonText(tokenizer_json.into());
+    let plan = safetensors_gpt2::plan_bytes(Arc::new(safetensors.into()), config, tokenizer)
+        .map_err(|problem| problem.of(path))?;
+    load(plan, Format::Safetensors, path, "embedded", &mut |_| {})
+}
+
+fn load(
+    mut plan: Plan,
+    format: Format,
+    path: &Path,
+    fallback_name: &str,
+    progress: &mut dyn FnMut(u8),
+) -> Result<ModelFile, ModelError> {
+    drop_tied_head(&mut plan.tensors);
+    let stored_bytes = plan.tensors.iter().map(|tensor| tensor.range.len() as u64).sum();
+    let quant_kind = plan.quant_kind.unwrap_or_else(|| commonest_element(&plan.tensors));
+    let mut tensors = super::weights::load::load(&plan.tensors, progress).map_err(|problem| problem.of(path))?;
+    // Stored otherwise than the embedding and yet the same numbers: still tied.
+    if let (Some(head), Some(embedding)) = (tensors.get(HEAD), tensors.get(EMBEDDING))
+        && head.values() == embedding.values()
+    {
+        tensors.remove(HEAD);
+    }
+    Ok(ModelFile {
+        name: plan.name.unwrap_or_else(|| fallback_name.to_string()),
+        path: path.to_path_buf(),
+        format,
+        configuration: plan.configuration,
+        weights: Weights::new(path, tensors),
+        quant_kind,
+        tokenizer_source: plan.tokenizer_source,
+        unused: plan.unused,
+        stored_bytes,
+    })
+}
+
+const EMBEDDING: &str = "wte.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// A head whose stored bytes are those of the embedding is the embedding, and is not loaded again.
+fn drop_tied_head(tensors: &mut Vec<Stored>) {
+    let find = |name: &str| tensors.iter().position(|tensor| tensor.name == name);
+    let (Some(embedding), Some(head)) = (find(EMBEDDING), find(HEAD)) else { return };
+    let (one, other) = (&tensors[embedding], &tensors[head]);
+    if one.element == other.element && one.file[one.range.clone()] == other.file[other.range.clone()] {
+        tensors.remove(head);
+    }
+}
+
+/// The element type of most bytes.
+fn commonest_element(tensors: &[Stored]) -> String {
+    let mut bytes = std::collections::BTreeMap::<Element, usize>::new();
+    for tensor in tensors {
+        *bytes.entry(tensor.element).or_default() += tensor.range.len();
+    }
+    bytes.into_iter().max_by_key(|&(_, bytes)| bytes).map_or("none", |(element, _)| element.name()).into()
+}
+
+fn extension(file: &Path) -> &str {
+    file.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
+}
+
+/// What a folder is opened by: `model.safetensors`, the index of its shards, or the one model file in it.
+fn find_in_folder(folder: &Path) -> Result<PathBuf, ModelError> {
+    for known in ["model.safetensors", "model.safetensors.index.json"] {
+        let file = folder.join(known);
+        if file.exists() {
+            return Ok(file);
+        }
+    }
+    let entries = fs::read_dir(folder).map_err(|error| Problem::from(error).of(folder))?;
+    let files: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    for format in ["safetensors", "gguf"] {
+        let mut of_format = files.iter().filter(|file| extension(file) == format);
+        match (of_format.next(), of_format.next()) {
+            (Some(only), None) => return Ok(only.clone()),
+            (Some(_), Some(_)) => {
+                return Err(Problem::NoModel(format!("several `.{format}` files, and no index")).of(folder));
+            }
+            _ => {}
+        }
+    }
+    Err(Problem::NoModel("the folder has no `.safetensors` and no `.gguf` file".into()).of(folder))
+}
+
+/// A small text file, read up to a limit.
+fn read_text(file: &Path, limit: u64) -> Result<String, ModelError> {
+    let read = || -> Result<String, Problem> {
+        let metadata = fs::metadata(file)?;
+        if !metadata.is_file() {
+            return Err(Problem::NotAFile);
+        }
+        let over = |found| Problem::OverLimit { what: "the file's size in bytes".into(), found, limit };
+        if metadata.len() > limit {
+            return Err(over(metadata.len()));
+        }
+        let mut bytes = Vec::new();
+        fs::File::open(file)?.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(over(bytes.len() as u64));
+        }
+        String::from_utf8(bytes).map_err(|_| Problem::NotUtf8 { what: "the file".into() })
+    };
+    read().map_err(|problem| problem.of(file))
+}

@@ -1,0 +1,176 @@
+//! The part of `tokenizer.json` that decides which ids there are and what they spell.
+
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::{Value, json};
+
+use super::vocabulary::TokenKind;
+use super::{TokenizerError, Vocabulary};
+
+#[derive(Debug, Deserialize)]
+pub struct HfFile {
+    #[serde(default)]
+    pub added_tokens: Vec<AddedToken>,
+    decoder: Option<Value>,
+    model: Model,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct AddedToken {
+    pub id: u32,
+    pub content: String,
+    #[serde(default)]
+    pub special: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Model {
+    /// Absent in old files.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    vocab: VocabularyMap,
+    merges: Vec<HfMerge>,
+    dropout: Option<f32>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum HfMerge {
+    Pair(String, String),
+    Line(String),
+}
+
+impl HfFile {
+    /// Only a byte-level BPE without chance or affixes gives back the text that went in.
+    pub fn refuse_what_changes_text(&self) -> Result<(), TokenizerError> {
+        let unsupported = |what, found: &str, supported| {
+            Err(TokenizerError::Unsupported { what, found: found.to_owned(), supported })
+        };
+        let model = &self.model;
+        if let Some(kind) = model.kind.as_deref().filter(|kind| *kind != "BPE") {
+            return unsupported("tokenizer model", kind, "BPE");
+        }
+        let decoder = self.decoder.as_ref().and_then(|decoder| decoder.get("type")?.as_str());
+        if decoder != Some("ByteLevel") {
+            return unsupported("decoder", decoder.unwrap_or("none"), "ByteLevel");
+        }
+        if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
+            return unsupported("dropout", &dropout.to_string(), "none: the same text has the same tokens");
+        }
+        let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
+        match affixes.into_iter().flatten().find(|affix| !affix.is_empty()) {
+            Some(affix) => unsupported("affix", affix, "none"),
+            None => Ok(()),
+        }
+    }
+
+    pub fn vocabulary(&self) -> Result<Vocabulary, TokenizerError> {
+        let mut vocabulary = Vocabulary::default();
+        let model = self.model.vocab.0.iter().map(|(token, id)| (token.as_str(), *id));
+        let known: HashSet<(&str, u64)> = model.clone().collect();
+        let added = self.added_tokens.iter().map(|token| (token.content.as_str(), u64::from(token.id)));
+        place(&mut vocabulary, model.chain(added.filter(|entry| !known.contains(entry))))?;
+        for token in &self.added_tokens {
+            vocabulary.kinds[token.id as usize] =
+                if token.special { TokenKind::Control } else { TokenKind::UserDefined };
+        }
+        let line = |merge: &HfMerge| match merge {
+            HfMerge::Pair(left, right) => format!("{left} {right}"),
+            HfMerge::Line(line) => line.clone(),
+        };
+        vocabulary.merges = self.model.merges.iter().map(line).collect();
+        Ok(vocabulary)
+    }
+}
+
+/// Puts tokens at their ids; ids that no token has are left unused, as long as there are fewer of them than tokens.
+pub fn place<'a>(
+    vocabulary: &mut Vocabulary,
+    tokens: impl Iterator<Item = (&'a str, u64)> + Clone,
+) -> Result<(), TokenizerError> {
+    let count = tokens.clone().count();
+    let highest = tokens.clone().map(|(_, id)| id).max().ok_or(TokenizerError::Empty)?;
+    if highest >= 2 * count as u64 {
+        return Err(TokenizerError::SparseIds { highest, tokens: count });
+    }
+    vocabulary.tokens = vec![String::new(); highest as usize + 1];
+    vocabulary.kinds = vec![TokenKind::Unused; highest as usize + 1];
+    for (token, id) in tokens {
+        let index = id as usize;
+        if vocabulary.kinds[index] != TokenKind::Unused {
+            return Err(TokenizerError::DuplicateId {
+                id: id as u32,
+                first: vocabulary.tokens[index].clone(),
+                second: token.to_owned(),
+            });
+        }
+        vocabulary.tokens[index] = token.to_owned();
+        vocabulary.kinds[index] = TokenKind::Normal;
+    }
+    Ok(())
+}
+
+impl Vocabulary {
+    /// The same vocabulary as a `tokenizer.json`, with GPT-2's splitting.
+    pub fn to_tokenizer_json(&self) -> Value {
+        let entries = || (0u32..).zip(&self.tokens).filter(|(id, _)| self.kind(*id) != TokenKind::Unused);
+        let vocab: serde_json::Map<String, Value> = entries().map(|(id, token)| (token.clone(), id.into())).collect();
+        let added: Vec<Value> = entries()
+            .filter(|(id, _)| self.kind(*id).is_literal())
+            .map(|(id, token)| {
+                json!({
+                    "id": id, "content": token, "special": self.kind(id) == TokenKind::Control,
+                    "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+                })
+            })
+            .collect();
+        let byte_level = json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
+        });
+        json!({
+            "version": "1.0",
+            "truncation": null,
+            "padding": null,
+            "added_tokens": added,
+            "normalizer": null,
+            "pre_tokenizer": byte_level,
+            "post_processor": null,
+            "decoder": byte_level,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                "vocab": vocab, "merges": self.merges,
+            },
+        })
+    }
+}
+
+/// Token and id in the order of the file, so that a token named twice is seen.
+#[derive(Debug)]
+pub struct VocabularyMap(pub Vec<(String, u64)>);
+
+impl<'de> Deserialize<'de> for VocabularyMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<VocabularyMap, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = VocabularyMap;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object of tokens and their ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VocabularyMap, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(VocabularyMap(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}

@@ -1,0 +1,148 @@
+//! From checked places in a file to [`Weight`]s. Every byte of every tensor that the model uses is read once here, so that
+//! the first job is not slower than the second, and every value is checked to be finite.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Weight;
+use super::bytes::{FileBytes, MappedValues};
+use super::element::Element;
+use crate::model::error::Problem;
+
+/// One tensor that the model uses: where it lies, and what it is to become.
+pub struct Stored {
+    /// Hugging Face's, without the `transformer.` prefix.
+    pub name: String,
+    /// Hugging Face's orientation.
+    pub shape: Vec<usize>,
+    pub element: Element,
+    /// Stored as `[out, in]` where [`Stored::shape`] is `[in, out]`.
+    pub transposed: bool,
+    pub file: Arc<FileBytes>,
+    /// In bytes from the start of the file; inside it, and exactly what shape and element need.
+    pub range: Range<usize>,
+}
+
+impl Stored {
+    fn bytes(&self) -> &[u8] {
+        &self.file[self.range.clone()]
+    }
+}
+
+/// Reads all of them. `progress` is told 0 to 100, by bytes, each number once.
+pub fn load(tensors: &[Stored], progress: &mut dyn FnMut(u8)) -> Result<BTreeMap<String, Weight>, Problem> {
+    let mut progress = Progress::new(tensors.iter().map(|tensor| tensor.range.len()).sum(), progress);
+    let mut weights = BTreeMap::new();
+    for tensor in tensors {
+        weights.insert(tensor.name.clone(), load_one(tensor, &mut progress)?);
+    }
+    progress.finish();
+    Ok(weights)
+}
+
+fn load_one(tensor: &Stored, progress: &mut Progress) -> Result<Weight, Problem> {
+    if let (Element::F32, false) = (tensor.element, tensor.transposed)
+        && let Some(mapped) = MappedValues::new(&tensor.file, tensor.range.clone())
+    {
+        let mut first = 0;
+        for values in mapped.as_slice().chunks(CHECKED_AT_ONCE) {
+            check_finite(tensor, values, |index| first + index)?;
+            progress.advance(size_of_val(values));
+            first += values.len();
+        }
+        return Ok(Weight::from_map(tensor.shape.clone(), mapped));
+    }
+    let values = match (tensor.transposed, tensor.shape.as_slice()) {
+        (true, &[inputs, outputs]) => decode_transposed(tensor, inputs, outputs, progress)?,
+        _ => decode_in_order(tensor, progress)?,
+    };
+    tensor.file.release(tensor.range.clone());
+    Ok(Weight::from_vec(tensor.shape.clone(), values))
+}
+
+/// Values looked at together: small enough to stay in the cache between decoding and checking; a multiple of every block.
+const CHECKED_AT_ONCE: usize = 1 << 16;
+
+fn decode_in_order(tensor: &Stored, progress: &mut Progress) -> Result<Vec<f32>, Problem> {
+    let mut values = vec![0.0; tensor.shape.iter().product()];
+    let run = tensor.element.stored_bytes(CHECKED_AT_ONCE);
+    let mut first = 0;
+    for (stored, values) in tensor.bytes().chunks(run).zip(values.chunks_mut(CHECKED_AT_ONCE)) {
+        tensor.element.decode(stored, values);
+        check_finite(tensor, values, |index| first + index)?;
+        progress.advance(stored.len());
+        first += values.len();
+    }
+    Ok(values)
+}
+
+/// `[out, in]` in the file to `[in, out]` in memory, a few rows of the file at a time, so that what is written together is a
+/// whole cache line and what is read again is still in the cache.
+fn decode_transposed(
+    tensor: &Stored,
+    inputs: usize,
+    outputs: usize,
+    progress: &mut Progress,
+) -> Result<Vec<f32>, Problem> {
+    const ROWS: usize = 16; // f32 in a cache line
+    let mut values = vec![0.0; inputs * outputs]; // [in, out]
+    let mut rows = vec![0.0; ROWS.min(outputs) * inputs]; // [ROWS, in]
+    let row_bytes = tensor.element.stored_bytes(inputs);
+    for (group, stored) in tensor.bytes().chunks(ROWS * row_bytes).enumerate() {
+        let count = stored.len() / row_bytes;
+        let rows = &mut rows[..count * inputs];
+        tensor.element.decode(stored, rows);
+        check_finite(tensor, rows, |index| (index % inputs) * outputs + group * ROWS + index / inputs)?;
+        for (input, column) in values.chunks_exact_mut(outputs).enumerate() {
+            for (row, value) in column[group * ROWS..][..count].iter_mut().enumerate() {
+                *value = rows[row * inputs + input];
+            }
+        }
+        progress.advance(stored.len());
+    }
+    Ok(values)
+}
+
+/// `place` turns an index among these values into one of the whole tensor as held.
+fn check_finite(tensor: &Stored, values: &[f32], place: impl Fn(usize) -> usize) -> Result<(), Problem> {
+    const EXPONENT: u32 = 0x7f80_0000; // all set: infinity or not a number
+    // Without a branch, so that it runs as fast as memory; where it happened is found only when it did.
+    let any = values.iter().fold(false, |any, value| any | (value.to_bits() & EXPONENT == EXPONENT));
+    if !any {
+        return Ok(());
+    }
+    let index = values.iter().position(|value| !value.is_finite()).unwrap_or_default();
+    Err(Problem::NotFinite { tensor: tensor.name.clone(), index: place(index) as u64, value: values[index] })
+}
+
+/// Percent of the bytes done, told once per number.
+struct Progress<'a> {
+    done: u128,
+    total: u128,
+    told: u8,
+    tell: &'a mut dyn FnMut(u8),
+}
+
+impl<'a> Progress<'a> {
+    fn new(total: usize, tell: &'a mut dyn FnMut(u8)) -> Self {
+        tell(0);
+        Progress { done: 0, total: total as u128, told: 0, tell }
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.done += bytes as u128;
+        self.tell_up_to((self.done * 100 / self.total.max(1)).min(100) as u8);
+    }
+
+    fn finish(&mut self) {
+        self.tell_up_to(100);
+    }
+
+    fn tell_up_to(&mut self, percent: u8) {
+        while self.told < percent {
+            self.told += 1;
+            (self.tell)(self.told);
+        }
+    }
+}

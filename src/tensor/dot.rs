@@ -1,0 +1,68 @@
+//! x · Wᵀ with W: [V, C], the embedding's matrix used as the head: each logit is a dot product of two rows in memory.
+
+use super::lanes::{LANES, Lanes, for_each_instruction_set};
+use super::shared::SharedOutput;
+use super::{Compute, Part};
+
+/// Rows of W that are read at the same time: enough streams to keep the memory busy.
+const STREAMS: usize = 4;
+
+impl Compute {
+    /// out = x · Wᵀ. x: [T, C], weight: [V, C], out: [T, V].
+    pub fn matmul_transposed(&mut self, x: &[f32], weight: &[f32], width: usize, out: &mut [f32]) {
+        let (rows, columns) = (x.len() / width, weight.len() / width);
+        assert_eq!(x.len(), rows * width, "x is not [{rows}, {width}]");
+        assert_eq!(weight.len(), columns * width, "weight is not [{columns}, {width}]");
+        assert_eq!(out.len(), rows * columns, "out is not [{rows}, {columns}]");
+        let instructions = self.instructions;
+        let out = SharedOutput::new(out);
+        #[allow(unsafe_code)]
+        self.in_parts(&|part: Part<'_>| {
+            let share = part.share(columns, LANES);
+            let weight = &weight[share.start * width..share.end * width];
+            for (row, x) in x.chunks_exact(width).enumerate() {
+                // SAFETY: parts have columns of their own.
+                let out = unsafe { out.range(row * columns + share.start..row * columns + share.end) };
+                dot_products(instructions, x, weight, out);
+            }
+        });
+    }
+}
+
+/// outᵢ = x · wᵢ. Lane l sums the products l, l + 16, …; then the lanes are summed.
+#[inline(always)]
+fn dot_products_of<L: Lanes>(lanes: L, x: &[f32], weight: &[f32], out: &mut [f32]) {
+    let width = x.len();
+    let mut groups = weight.chunks_exact(STREAMS * width);
+    let mut outs = out.chunks_exact_mut(STREAMS);
+    for (w, out) in groups.by_ref().zip(outs.by_ref()) {
+        let w: [&[f32]; STREAMS] = std::array::from_fn(|i| &w[i * width..][..width]);
+        out.copy_from_slice(&dot::<L, STREAMS>(lanes, x, w));
+    }
+    for (w, out) in groups.remainder().chunks_exact(width).zip(outs.into_remainder()) {
+        [*out] = dot::<L, 1>(lanes, x, [w]);
+    }
+}
+for_each_instruction_set! {
+    fn dot_products(x: &[f32], weight: &[f32], out: &mut [f32]) = dot_products_of
+}
+
+#[inline(always)]
+fn dot<L: Lanes, const ROWS: usize>(lanes: L, x: &[f32], w: [&[f32]; ROWS]) -> [f32; ROWS] {
+    let mut sums = [lanes.splat(0.0); ROWS];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let w = w.map(|row| row.as_chunks::<LANES>());
+    for (i, x) in whole.iter().enumerate() {
+        let x = lanes.from_array(*x);
+        for (sum, (w, _)) in sums.iter_mut().zip(&w) {
+            *sum = lanes.multiply_add(x, lanes.from_array(w[i]), *sum);
+        }
+    }
+    if !rest.is_empty() {
+        let x = lanes.load_slice(rest, 0.0);
+        for (sum, (_, w)) in sums.iter_mut().zip(&w) {
+            *sum = lanes.multiply_add(x, lanes.load_slice(w, 0.0), *sum);
+        }
+    }
+    sums.map(|sum| lanes.sum(sum))
+}
