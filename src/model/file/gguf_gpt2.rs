@@ -15,7 +15,7 @@ pub(super) fn plan(file: &Path) -> Result<Plan, ModelError> {
     FileBytes::map(file).and_then(plan_bytes).map_err(|problem| problem.of(file))
 }
 
-fn plan_bytes(file: Arc<FileBytes>) -> Result<Plan, Problem> {
+pub(super) fn plan_bytes(file: Arc<FileBytes>) -> Result<Plan, Problem> {
     let header = gguf::read(&file)?;
     check_architecture(&header)?;
     let mut found: HashMap<&str, &TensorEntry> = header.tensors.iter().map(|entry| (entry.name, entry)).collect();
