@@ -5,6 +5,8 @@ mod cache;
 mod contract;
 mod cpu;
 mod generate;
+mod gguf;
+mod hostile;
 mod http;
 mod kernels;
 mod layers;
@@ -14,7 +16,9 @@ mod pool_manager;
 mod process;
 mod puppets;
 mod reading;
+mod recipe;
 mod runner;
+mod safetensors;
 mod sampling;
 mod scripted;
 mod selection;
@@ -34,6 +38,8 @@ pub fn all() -> Vec<(String, fn())> {
         contract::TESTS,
         cpu::TESTS,
         generate::TESTS,
+        gguf::TESTS,
+        hostile::TESTS,
         http::TESTS,
         kernels::TESTS,
         layers::TESTS,
@@ -41,7 +47,9 @@ pub fn all() -> Vec<(String, fn())> {
         pool_manager::TESTS,
         process::TESTS,
         reading::TESTS,
+        recipe::TESTS,
         runner::TESTS,
+        safetensors::TESTS,
         sampling::TESTS,
         scripted::TESTS,
         selection::TESTS,
