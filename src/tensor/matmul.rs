@@ -148,6 +148,8 @@ unsafe fn stream<L: Lanes, const STEPS: usize>(
     for vector in 0..vectors {
         // SAFETY: the caller's promise.
         unsafe {
+            // the rows of W after these
+            (STEPS..2 * STEPS).for_each(|i| lanes.prefetch(w.wrapping_add(i * columns + vector * LANES)));
             let w: [L::Vector; STEPS] = std::array::from_fn(|i| lanes.load(w.add(i * columns + vector * LANES)));
             for row in 0..rows {
                 let y = y.add(row * columns + vector * LANES);
@@ -210,18 +212,24 @@ fn many_rows_of<L: Lanes>(
         let block_end = (block + BLOCK_COLUMNS).min(end);
         for k in (0..depth).step_by(BLOCK_DEPTH) {
             let steps = (depth - k).min(BLOCK_DEPTH);
-            pack(&weight[k * columns..], columns, block..block_end, steps, panel_columns, packed);
+            pack(lanes, &weight[k * columns..], columns, block..block_end, steps, packed);
+            // where the next block begins: below this one, or at the top of the next columns
+            let next = if k + steps < depth { (k + steps) * columns + block } else { block_end };
             let panels = packed.chunks_exact(steps * panel_columns);
             for (column, panel) in (block..block_end).step_by(panel_columns).zip(panels) {
                 let width = (block_end - column).min(panel_columns);
                 let x = MatrixRef { values: &x[k..], stride: depth };
-                let panel = MatrixRef { values: panel, stride: panel_columns };
+                let panel = Panel {
+                    w: MatrixRef { values: panel, stride: panel_columns },
+                    vectors: L::TILE_VECTORS,
+                    next: weight.as_ptr().wrapping_add(next + column - block),
+                    next_stride: columns,
+                };
                 // SAFETY: rows · columns is the length of y, and column + width ≤ end; the tiles of a whole panel are
                 // written in place, those of a narrower one through `edge`.
                 unsafe {
                     if width == panel_columns {
-                        let y = y.add(column);
-                        tiles::<L>(lanes, rows, steps, x, panel, L::TILE_VECTORS, y, columns, true);
+                        tiles::<L>(lanes, rows, steps, x, panel, y.add(column), columns, true);
                     } else {
                         edge_tiles::<L>(lanes, rows, steps, x, panel, edge, width, y.add(column), columns);
                     }
@@ -231,24 +239,30 @@ fn many_rows_of<L: Lanes>(
     }
 }
 
-/// Copies `steps` rows of W, columns `block`, into panels: panel p is [steps, panel_columns], its rows back to back, the
-/// last one filled up with zeros.
+/// Copies `steps` rows of W, columns `block`, into panels: panel p is [steps, panel], its rows back to back, the last
+/// one filled up with zeros.
 #[inline(always)]
-fn pack(
+fn pack<L: Lanes>(
+    lanes: L,
     weight: &[f32],
     columns: usize,
     block: std::ops::Range<usize>,
     steps: usize,
-    panel_columns: usize,
     packed: &mut [f32],
 ) {
+    let panel = L::TILE_VECTORS * LANES;
     for step in 0..steps {
         let row = &weight[step * columns..][block.clone()];
-        for (panel, values) in row.chunks(panel_columns).enumerate() {
-            let to = &mut packed[(panel * steps + step) * panel_columns..][..panel_columns];
-            let (to, padding) = to.split_at_mut(values.len());
-            to.copy_from_slice(values);
-            padding.fill(0.0);
+        for (number, values) in row.chunks(panel).enumerate() {
+            let to = &mut packed[(number * steps + step) * panel..][..panel];
+            if values.len() == panel {
+                for (to, values) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(values.as_chunks::<LANES>().0) {
+                    *to = lanes.to_array(lanes.from_array(*values));
+                }
+            } else {
+                to.fill(0.0);
+                to[..values.len()].copy_from_slice(values);
+            }
         }
     }
 }
@@ -264,7 +278,7 @@ unsafe fn edge_tiles<L: Lanes>(
     rows: usize,
     steps: usize,
     x: MatrixRef<'_>,
-    panel: MatrixRef<'_>,
+    panel: Panel<'_>,
     edge: &mut [f32],
     width: usize,
     y: *mut f32,
@@ -281,13 +295,23 @@ unsafe fn edge_tiles<L: Lanes>(
             }
             let x = MatrixRef { values: &x.values[row * x.stride..], stride: x.stride };
             let to = edge.as_mut_ptr();
-            tiles::<L>(lanes, tile_rows, steps, x, panel, L::TILE_VECTORS, to, stride, true);
+            tiles::<L>(lanes, tile_rows, steps, x, panel, to, stride, true);
             for r in 0..tile_rows {
                 let y = std::slice::from_raw_parts_mut(y.add((row + r) * y_stride), width);
                 y.copy_from_slice(&edge[r * stride..][..width]);
             }
         }
     }
+}
+
+/// Columns of W as wide as a tile.
+#[derive(Clone, Copy)]
+struct Panel<'a> {
+    w: MatrixRef<'a>, // [steps, 16 · vectors]
+    vectors: usize,
+    /// What will be packed into this place next, asked for from memory while this is multiplied.
+    next: *const f32,
+    next_stride: usize,
 }
 
 /// y = x · w, or y += x · w, tile by tile. x: [rows, steps], w: [steps, 16 · vectors], y: [rows, 16 · vectors].
@@ -301,12 +325,12 @@ unsafe fn tiles<L: Lanes>(
     rows: usize,
     steps: usize,
     x: MatrixRef<'_>,
-    w: MatrixRef<'_>,
-    vectors: usize,
+    panel: Panel<'_>,
     y: *mut f32,
     y_stride: usize,
     add: bool,
 ) {
+    let Panel { w, vectors, mut next, mut next_stride } = panel;
     if rows == 0 || steps == 0 {
         return;
     }
@@ -328,6 +352,8 @@ unsafe fn tiles<L: Lanes>(
                 x_stride: x.stride,
                 w: w.values.as_ptr(),
                 w_stride: w.stride,
+                next,
+                next_stride,
                 y: y.add(row * y_stride),
                 y_stride,
                 add,
@@ -349,6 +375,8 @@ unsafe fn tiles<L: Lanes>(
             }
         }
         row += tile_rows;
+        // once is enough
+        (next, next_stride) = (w.values.as_ptr(), 0);
     }
 }
 
@@ -359,6 +387,8 @@ struct Tile {
     x_stride: usize,
     w: *const f32,
     w_stride: usize,
+    next: *const f32,
+    next_stride: usize,
     y: *mut f32,
     y_stride: usize,
     /// Continue the chains that y holds, or start at zero.
@@ -381,8 +411,10 @@ impl Tile {
                     }
                 }
             }
-            let (mut x, mut w) = (self.x, self.w);
+            let (mut x, mut w, mut next) = (self.x, self.w, self.next);
             for _ in 0..self.steps {
+                (0..VECTORS).for_each(|vector| lanes.prefetch(next.wrapping_add(vector * LANES)));
+                next = next.wrapping_add(self.next_stride);
                 let columns: [L::Vector; VECTORS] = std::array::from_fn(|vector| lanes.load(w.add(vector * LANES)));
                 for row in 0..ROWS {
                     let value = lanes.splat(*x.add(row * self.x_stride));
@@ -426,10 +458,11 @@ fn multiply_of<L: Lanes>(
         };
         let vectors = vectors.min(L::TILE_VECTORS);
         let w = MatrixRef { values: &w.values[column..], stride: w.stride };
+        let panel = Panel { w, vectors, next: w.values.as_ptr(), next_stride: 0 };
         // SAFETY: y by the assertion above, column + 16 · vectors ≤ columns.
         unsafe {
             let to = y.values.as_mut_ptr().add(column);
-            tiles::<L>(lanes, rows, steps, x, w, vectors, to, y.stride, add);
+            tiles::<L>(lanes, rows, steps, x, panel, to, y.stride, add);
         }
         column += vectors * LANES;
     }

@@ -83,4 +83,8 @@ impl Lanes for Avx2 {
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
         })
     }
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
 }

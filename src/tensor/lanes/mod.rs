@@ -58,6 +58,10 @@ pub trait Lanes: Copy {
     /// 2ⁿ, for whole n from −126 to 127.
     fn power_of_two(self, exponent: Self::Vector) -> Self::Vector;
 
+    /// Asks for the cache line at an address, which need not be a valid one.
+    #[inline(always)]
+    fn prefetch(self, _at: *const f32) {}
+
     /// The sum of the lanes: i with i + 8, then + 4, + 2, + 1. The order is part of the result.
     #[inline(always)]
     fn sum(self, vector: Self::Vector) -> f32 {
