@@ -7,6 +7,7 @@ use super::generate::{Engine, SharedTokenizer, generate};
 use super::{BackendError, CancelFlag, Description, Encode, Finished, InferenceBackend, Job, TokenSink};
 use crate::cache::KvCache;
 use crate::layers::NoTap;
+use crate::model::digest::{model_digest, tensor_digests};
 use crate::model::file::{self, ModelFile};
 use crate::model::gpt2::{ForwardError, Gpt2, LogitRows, Scratch};
 use crate::model::tokenizer::{self, Tokenizer, TokenizerError};
@@ -30,9 +31,26 @@ pub enum LoadError {
 }
 
 impl CpuBackend {
-    /// Opens a model and reads every weight once; `progress` is told 0 to 100.
-    pub fn open(path: &Path, threads: usize, progress: &mut dyn FnMut(u8)) -> Result<CpuBackend, LoadError> {
-        CpuBackend::new(file::open(path, progress)?, threads)
+    /// Opens a model and reads every weight once; `progress` is told 0 to 100. With `digest`, logs what is held, so that it
+    /// can be compared with what the file holds.
+    pub fn open(
+        path: &Path,
+        threads: usize,
+        digest: bool,
+        progress: &mut dyn FnMut(u8),
+    ) -> Result<CpuBackend, LoadError> {
+        let file = file::open(path, progress)?;
+        for name in &file.unused {
+            tracing::info!(tensor = name, "The file has a tensor that the model does not use");
+        }
+        if digest {
+            for tensor in tensor_digests(&file.weights) {
+                let shape = format!("{:?}", tensor.shape);
+                tracing::info!(tensor = tensor.name, shape, sha256 = tensor.sha256, "Tensor as held");
+            }
+            tracing::info!(model_digest = model_digest(&file.weights), "Model as held");
+        }
+        CpuBackend::new(file, threads)
     }
 
     pub fn new(file: ModelFile, threads: usize) -> Result<CpuBackend, LoadError> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::InferenceBackend;
+use super::cpu::CpuBackend;
 use super::stub::Stub;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +63,11 @@ pub fn load(settings: &Settings, progress: &mut dyn FnMut(u8)) -> Result<Box<dyn
             progress(100);
             Ok(Box::new(Stub::new(settings.stub)))
         }
-        // PLUG: the model on the CPU is built here and nowhere else.
-        BackendKind::Cpu => Err(StartError::model(
-            "the cpu backend needs a build that carries the model's forward pass; this one carries the stub only",
-        )),
+        BackendKind::Cpu => {
+            let missing = || StartError::model("the cpu backend needs --model: a .gguf file, a .safetensors file or a folder");
+            let path = settings.model.as_deref().ok_or_else(missing)?;
+            let backend = CpuBackend::open(path, settings.threads, settings.digest, progress);
+            Ok(Box::new(backend.map_err(|error| StartError::model(error.to_string()))?))
+        }
     }
 }

@@ -47,7 +47,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Verify(flags) => verify::main(flags),
         #[cfg(feature = "bdd")]
         Verb::List(flags) => list::main(flags),
-        Verb::Recipe(flags) => recipe::run(flags),
+        Verb::Recipe(flags) => recipe::run(&flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),
     }
 }
