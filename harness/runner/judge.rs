@@ -11,6 +11,7 @@ use cucumber::event::{self, Event, Info, StepError};
 use cucumber::parser;
 
 use super::panics::{self, Verbatim};
+use super::stage::sentence;
 use super::{Actor, CaseOutcome, StepAt};
 use crate::harness::case::{Case, Level, Place};
 use crate::harness::catalogue::address_of;
@@ -63,7 +64,7 @@ impl<'a> Judge<'a> {
         match event {
             event::Scenario::Background(step, event) | event::Scenario::Step(step, event) => {
                 let step_at = StepAt {
-                    text: format!("{} {}", step.keyword.trim(), step.value),
+                    text: sentence(&step),
                     place: Place { file: case.place.file.clone(), line: step.position.line },
                 };
                 let ruling = match event {

@@ -287,7 +287,7 @@ impl<W: 'static> Score<W> {
 
     /// Ends a case whose thread does not come back. The thread is left behind: it ends with the process.
     fn give_up(&mut self, number: usize, case: &Playing, deadline: Duration) {
-        let text = self.parts[number].lines[case.step].step.to_string();
+        let text = sentence(&self.parts[number].lines[case.step].step);
         if case.failed {
             let finding = overdue("the case's clean-up", deadline);
             let info: Box<dyn Any + Send> = Box::new(Verbatim(finding));
@@ -319,6 +319,11 @@ impl Part {
         let rule = self.rule.as_ref().map(|rule| Group::Rule(self.feature.clone(), rule.clone()));
         std::iter::once(Group::Feature(self.feature.clone())).chain(rule).collect()
     }
+}
+
+/// A step with its keyword, as it is written.
+pub(super) fn sentence(step: &gherkin::Step) -> String {
+    format!("{} {}", step.keyword.trim(), step.value)
 }
 
 fn overdue(step: &str, deadline: Duration) -> Finding {
@@ -437,7 +442,7 @@ impl<W: Actor> Player<W> {
                     continue;
                 }
                 Ok(Err(payload)) => self.read_panic(payload),
-                Err(_) => Box::new(Verbatim(overdue(&step.to_string(), self.patience))),
+                Err(_) => Box::new(Verbatim(overdue(&sentence(step), self.patience))),
             };
             self.tell(Note::Failed(number, payload));
             break;

@@ -63,12 +63,12 @@ impl<W: Write> Terminal<W> {
         let width = (self.width)().max(20);
         let done: usize = self.counts.iter().map(|(_, count)| count).sum();
         let head = format!("{done}/{} in {}", self.total, time(self.since.elapsed()));
-        let counts: String = self
-            .counts
-            .iter()
-            .map(|(verdict, count)| paint(verdict_style(*verdict), &format!("  {count} {}", verdict.word())))
-            .collect();
-        let mut rows: Vec<String> = vec![format!("{}{counts}", paint(Style::new().bold(), &head))];
+        let counts: Vec<(Verdict, String)> =
+            self.counts.iter().map(|(verdict, count)| (*verdict, format!("  {count} {}", verdict.word()))).collect();
+        // A row that wraps would be two, and leave one behind at the next drawing.
+        let fits = head.len() + counts.iter().map(|(_, text)| text.len()).sum::<usize>() < width;
+        let painted = counts.iter().filter(|_| fits).map(|(verdict, text)| paint(verdict_style(*verdict), text));
+        let mut rows = vec![paint(Style::new().bold(), &head) + &painted.collect::<String>()];
         for case in self.running.iter().take(SHOWN) {
             let row = format!("  {:>7}  {}  {}", time(case.since.elapsed()), case.address, case.step);
             rows.push(paint(Style::new().dimmed(), &cut(&row, width - 1)));
