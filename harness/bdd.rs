@@ -148,7 +148,7 @@ fn choose(flags: &Flags) -> Result<Chosen, Exit> {
             model_formats: Vec::new(),
             llorch: env!("CARGO_BIN_EXE_llorch").into(),
         };
-        let session = Session::open(request).map_err(|problem| complain(&problem, Exit::TargetNotStarted))?;
+        let session = Session::of(request).map_err(|problem| complain(&problem, Exit::TargetNotStarted))?;
         Some(Arc::new(session))
     };
 

@@ -16,6 +16,7 @@ pub mod pool_manager;
 pub mod process;
 pub mod recognise;
 pub mod target;
+pub mod tiny_model;
 
 // The cases, the run, and what it may end in
 pub mod case;

@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::case::Lane;
-use super::http::Base;
 use super::runner::{self, TargetSummary};
-use super::selection::{BuiltInBackend, TargetKind, TargetRequest};
+use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
 use super::target::{Start, StartError, Target, Worker, unique};
-use super::{Finding, process, recognise};
+use super::{Finding, process, recognise, tiny_model};
 
 /// What the harness gives a worker that must be asked with a token, and what it gives it for its callback.
 pub const API_TOKEN: &str = "llorch-test-token-0123456789abcdef0123456789";
@@ -25,7 +24,10 @@ pub struct Session {
     shared: Mutex<Option<Arc<Worker>>>,
     /// A job that was measured to run long on this target.
     long_job: Mutex<Option<Map<String, Value>>>,
-    seen: recognise::Seen,
+    /// What the target proved to be, once it was looked at.
+    seen: OnceLock<recognise::Seen>,
+    /// The embedded model as files, once a worker was to be started on it.
+    model: OnceLock<(tempfile::TempDir, PathBuf)>,
 }
 
 /// The target would not start, or is no worker.
@@ -54,12 +56,9 @@ impl fmt::Debug for Session {
 impl Session {
     /// Starts or reaches the target once, and looks what it is: what is no worker ends the run here.
     pub fn open(request: TargetRequest) -> Result<Session, TargetError> {
-        if let TargetKind::Url { url } = &request.kind {
-            Target::url(url).map_err(|error| StartError::NoWorker { base: url.clone(), reason: error.to_string() })?;
-        }
-        let mut session = Session::unopened(request);
-        let worker = Arc::new(session.target.start(&session.plain_start())?);
-        session.seen = recognise::look(&worker).unwrap_or_default();
+        let session = Session::of(request)?;
+        let worker = Arc::new(session.target.start(&session.plain_start()?)?);
+        let _ = session.seen.set(recognise::look(&worker).unwrap_or_default());
         if !session.is_built_in() {
             *lock(&session.shared) = Some(worker);
         }
@@ -67,20 +66,21 @@ impl Session {
     }
 
     /// A session whose target nobody has looked at yet.
-    pub fn unopened(request: TargetRequest) -> Session {
+    pub fn of(request: TargetRequest) -> Result<Session, TargetError> {
         let target = match &request.kind {
             TargetKind::BuiltIn { .. } => Target::built_in(&request.llorch),
-            TargetKind::Spawn { words } => Target::Spawn { command: words.clone() },
-            // An address that can't be one was refused before; this one refuses every connection.
-            TargetKind::Url { url } => Target::url(url).unwrap_or(Target::Url { base: Base::local(0), token: None }),
+            TargetKind::Spawn { command } => Target::spawn(command)?,
+            TargetKind::Url { url } => Target::url(url)
+                .map_err(|error| StartError::NoWorker { base: url.clone(), reason: error.to_string() })?,
         };
-        Session {
+        Ok(Session {
             target,
             request,
             shared: Mutex::default(),
             long_job: Mutex::default(),
-            seen: recognise::Seen::default(),
-        }
+            seen: OnceLock::new(),
+            model: OnceLock::new(),
+        })
     }
 
     /// How many cases this target bears at a time.
@@ -96,12 +96,33 @@ impl Session {
         matches!(self.target, Target::BuiltIn { .. })
     }
 
-    fn plain_start(&self) -> Start {
-        match &self.request.kind {
+    /// How the target is started where a scenario asks for nothing in particular.
+    fn plain_start(&self) -> Result<Start, StartError> {
+        Ok(match &self.request.kind {
             TargetKind::Url { .. } => Start::default(),
-            TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) | None } => Start::stub(),
-            _ => Start { model: self.request.model.clone(), ..Start::default() },
+            TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) } => Start::stub(),
+            _ => Start::model(self.model()?),
+        })
+    }
+
+    /// The model that workers are started on: the one that was named, or the embedded one.
+    fn model(&self) -> Result<PathBuf, StartError> {
+        if let Some(named) = &self.request.model {
+            return Ok(named.clone());
         }
+        if let Some((_, path)) = self.model.get() {
+            return Ok(path.clone());
+        }
+        let format = self.request.model_formats.first().copied().unwrap_or(ModelFormat::Safetensors);
+        let written = tempfile::tempdir().and_then(|folder| {
+            let path = tiny_model::write(folder.path(), format)?;
+            Ok((folder, path))
+        });
+        let written = written.map_err(|error| StartError::NotStarted {
+            command: "the worker".into(),
+            reason: format!("the embedded model can't be written to a temporary folder: {error}"),
+        })?;
+        Ok(self.model.get_or_init(|| written).1.clone())
     }
 
     /// How this target is started for a scenario; `stub` asks for our stub backend.
@@ -109,7 +130,7 @@ impl Session {
         match (stub, &self.target) {
             (true, Target::BuiltIn { .. }) => Ok(Start::stub()),
             (true, _) => Err(Finding::unimplemented("the built-in stub backend", "the target is another worker")),
-            (false, _) => Ok(self.plain_start()),
+            (false, _) => Ok(self.plain_start()?),
         }
     }
 
@@ -120,7 +141,7 @@ impl Session {
 
     /// The worker for a scenario: one of its own, or the one that all share.
     pub fn worker(&self, fresh: bool, start: &Start) -> Result<Arc<Worker>, Finding> {
-        if fresh || self.is_built_in() || *start != self.plain_start() {
+        if fresh || self.is_built_in() || *start != self.plain_start()? {
             return Ok(Arc::new(self.target.start(start)?));
         }
         let mut shared = lock(&self.shared);
@@ -176,17 +197,17 @@ impl runner::Session for Session {
         self.is_built_in()
     }
 
-    fn is_stub(&self) -> bool {
-        self.seen.is_stub()
-    }
-
     fn lane(&self, lane: Lane) -> Result<(), String> {
         Err(format!("this version has no such lane yet ({})", lane.variable()))
     }
 
     fn summary(&self) -> TargetSummary {
-        let warning = self.seen.is_stub().then(|| format!("THIS WORKER IS A STUB: {}", self.seen.sentence()));
-        TargetSummary { sentence: format!("{}, {}", self.target.describe(), self.seen.model()), warning }
+        let seen = self.seen.get_or_init(|| {
+            let start = self.plain_start().map_err(Finding::from);
+            start.and_then(|start| recognise::look(&*self.worker(false, &start)?)).unwrap_or_default()
+        });
+        let warning = seen.is_stub().then(|| format!("THIS WORKER IS A STUB: {}", seen.sentence()));
+        TargetSummary { sentence: format!("{}, {}", self.target.describe(), seen.model()), warning }
     }
 
     fn abandon(&self) {

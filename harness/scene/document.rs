@@ -24,7 +24,7 @@ impl Scene {
         Err(Finding::fail(format!("paths {}", paths.join(", ")), format!("no {}", missing.join(", "))))
     }
 
-    /// The same properties, and the same of them required.
+    /// The same fields required, and no field that the contract does not know; what is optional there may be absent here.
     pub fn document_agrees(&mut self, schema: &str, message: &str) -> Result<(), Finding> {
         if !matches!(self.session.target, Target::BuiltIn { .. }) {
             let found = "another worker's document names its schemas as it likes";
@@ -39,19 +39,21 @@ impl Scene {
         }
         let contract: Value = serde_json::from_str(message_called(message)?.schema())
             .map_err(|error| Finding::error("a schema of the contract", error.to_string()))?;
-        for (what, read) in [("properties", properties as fn(&Value) -> BTreeSet<String>), ("required", required)] {
-            let (ours, theirs) = (read(&contract), read(published));
-            if ours != theirs {
-                let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| {
-                    a.difference(b).cloned().collect::<Vec<_>>().join(", ")
-                };
-                let found = format!(
-                    "only in the contract: [{}]; only in the document: [{}]",
-                    only(&ours, &theirs),
-                    only(&theirs, &ours)
-                );
-                return Err(Finding::fail(format!("{schema}: the contract's {what}"), found));
-            }
+        let listed = |names: BTreeSet<&String>| names.into_iter().cloned().collect::<Vec<_>>().join(", ");
+        let (ours, theirs) = (required(&contract), required(published));
+        if ours != theirs {
+            let found = format!(
+                "required only by the contract: [{}]; only by the document: [{}]",
+                listed(ours.difference(&theirs).collect()),
+                listed(theirs.difference(&ours).collect())
+            );
+            return Err(Finding::fail(format!("{schema}: the fields that the contract requires"), found));
+        }
+        let (known, published) = (properties(&contract), properties(published));
+        let unknown: BTreeSet<&String> = published.difference(&known).collect();
+        if !unknown.is_empty() {
+            let found = format!("also {}", listed(unknown));
+            return Err(Finding::fail(format!("{schema}: only fields that the contract knows"), found));
         }
         Ok(())
     }

@@ -31,15 +31,17 @@ impl Scene {
     /// Runs one case, or all below an address, against the scripted worker, as `llorch verify --spawn` would.
     pub fn judge_scripted(&mut self, address: &str) -> Result<(), Finding> {
         let llorch = self.session.llorch().clone();
-        let mut words = vec![llorch.to_string_lossy().into_owned(), "scripted-worker".into()];
-        words.extend(PACE.map(String::from));
-        words.extend(self.scripted.iter().cloned());
-        let request = TargetRequest { kind: TargetKind::Spawn { words }, model: None, model_formats: Vec::new(), llorch };
+        let words = [llorch.to_string_lossy().into_owned(), "scripted-worker".into()];
+        let words = words.into_iter().chain(PACE.map(String::from)).chain(self.scripted.iter().cloned());
+        let quoted = words.map(|word| shlex::try_quote(&word).map(|word| word.into_owned()).unwrap_or(word));
+        let command = quoted.collect::<Vec<_>>().join(" ");
+        let kind = TargetKind::Spawn { command };
+        let request = TargetRequest { kind, model: None, model_formats: Vec::new(), llorch };
         let problem = |what: &'static str| move |error: String| Finding::error(what, error);
         let catalogue = Catalogue::embedded().map_err(|error| problem("the features")(error.to_string()))?;
         let selection = Selection { addresses: vec![address.to_owned()], ..Selection::default() };
         let script = selection.choose(&catalogue).map_err(|error| problem("a case")(error.to_string()))?;
-        let session = Session::unopened(request);
+        let session = Session::of(request).map_err(|error| problem("the scripted worker")(error.to_string()))?;
         let terms = Terms { jobs: 1, deadline: Duration::from_secs(100), ..Terms::default() };
         self.outcomes = run_collect::<World>(Arc::new(session), script, terms);
         Ok(())

@@ -38,7 +38,7 @@ fn written(format: OutputFormat) -> (TempDir, PathBuf) {
 
 fn backend(format: OutputFormat) -> CpuBackend {
     let (_folder, path) = written(format);
-    CpuBackend::open(&path, 1, &mut |_| {}).expect("opens")
+    CpuBackend::open(&path, 1, false, &mut |_| {}).expect("opens")
 }
 
 #[derive(Default)]
@@ -144,7 +144,7 @@ fn cancelled_job_leaves_nothing() {
 fn describes_what_it_holds() {
     let (_folder, path) = written(OutputFormat::Safetensors);
     let mut told = Vec::new();
-    let backend = CpuBackend::open(&path, 2, &mut |percent| told.push(percent)).expect("opens");
+    let backend = CpuBackend::open(&path, 2, false, &mut |percent| told.push(percent)).expect("opens");
     assert_eq!(told.last(), Some(&100));
     let described = backend.describe();
     let weights: usize =
@@ -174,7 +174,7 @@ fn own_head_is_used() {
 }
 
 fn refuses() {
-    let open = |path: &Path| CpuBackend::open(path, 1, &mut |_| {}).err().expect("refused");
+    let open = |path: &Path| CpuBackend::open(path, 1, false, &mut |_| {}).err().expect("refused");
     assert!(matches!(open(Path::new("/nowhere/model")), LoadError::Model(_)));
     let (_folder, path) = written(OutputFormat::Safetensors);
     let tokenizer = path.join("tokenizer.json");

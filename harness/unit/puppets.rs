@@ -62,10 +62,6 @@ impl Session for Toy {
         self.ours
     }
 
-    fn is_stub(&self) -> bool {
-        self.stub
-    }
-
     fn lane(&self, lane: Lane) -> Result<(), String> {
         if self.lanes.contains(&lane) { Ok(()) } else { Err("this is a toy".to_owned()) }
     }
