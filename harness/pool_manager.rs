@@ -158,21 +158,25 @@ impl PoolManager {
 
     /// Exactly this many attempts came, with a pause before each but the first, short enough to be one.
     pub fn judge_attempts(&self, count: usize) -> Result<(), Finding> {
-        let attempts = self.attempts();
-        let times: Vec<String> = attempts.iter().map(|attempt| format!("+{:.2?}", attempt.at)).collect();
-        if attempts.len() != count {
-            let found = format!("{} ({})", attempts.len(), times.join(", "));
-            return Err(Finding::fail(format!("{count} attempts"), found));
-        }
-        for pair in attempts.windows(2) {
-            let pause = pair[1].at.saturating_sub(pair[0].at);
-            if pause < SHORTEST_PAUSE || pause > LONGEST_PAUSE {
-                let expected = format!("between {SHORTEST_PAUSE:?} and {LONGEST_PAUSE:?} from one attempt to the next");
-                return Err(Finding::fail(expected, format!("{pause:.2?} ({})", times.join(", "))));
-            }
-        }
-        Ok(())
+        judge_times(&self.attempts().iter().map(|attempt| attempt.at).collect::<Vec<_>>(), count)
     }
+}
+
+/// Judges the times of attempts.
+pub fn judge_times(times: &[Duration], count: usize) -> Result<(), Finding> {
+    let told: Vec<String> = times.iter().map(|at| format!("+{at:.2?}")).collect();
+    let told = told.join(", ");
+    if times.len() != count {
+        return Err(Finding::fail(format!("{count} attempts"), format!("{} ({told})", times.len())));
+    }
+    for pair in times.windows(2) {
+        let pause = pair[1].saturating_sub(pair[0]);
+        if !(SHORTEST_PAUSE..=LONGEST_PAUSE).contains(&pause) {
+            let expected = format!("between {SHORTEST_PAUSE:?} and {LONGEST_PAUSE:?} from one attempt to the next");
+            return Err(Finding::fail(expected, format!("{pause:.2?} ({told})")));
+        }
+    }
+    Ok(())
 }
 
 /// Without any pause a pool manager that restarts is missed three times in a millisecond.

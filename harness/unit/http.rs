@@ -1,9 +1,10 @@
 //! The raw HTTP client and the stream reader: every way in which an answer can come, or not come.
 
 use std::io::{Read, Write};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use llorch::harness::http::wire::BodyDecoder;
+use llorch::harness::http::wire::{BodyDecoder, Exchange};
 use llorch::harness::http::{self, Base, HttpError, Request, send};
 use llorch::harness::target::ClosedPort;
 use proptest::prelude::*;
@@ -191,18 +192,24 @@ fn answered_before_it_was_read() {
     assert_eq!(send(&base, &request, SOON).unwrap().status, 413);
 }
 
+/// The server sends the second chunk when it is told that the first was read.
 fn chunk_arrivals() {
-    let base = serve(|mut socket, _| {
+    let (tell, told) = mpsc::channel();
+    let base = serve(move |mut socket, _| {
         let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        for piece in [b"one".as_slice(), b"two", b""] {
-            let _ = socket.write_all(&chunk(piece));
-            std::thread::park_timeout(Duration::from_millis(60));
-        }
+        let _ = socket.write_all(&chunk(b"one"));
+        let _ = told.recv_timeout(SOON);
+        let _ = socket.write_all(&[chunk(b"two"), chunk(b"")].concat());
     });
-    let found = get(&base).unwrap();
-    assert_eq!(found.text(), "onetwo");
-    assert_eq!(found.arrivals.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>(), [3, 3]);
-    assert!(found.arrivals[1].0 > found.arrivals[0].0 + Duration::from_millis(30), "{:?}", found.arrivals);
+    let until = Instant::now() + SOON;
+    let mut exchange = Exchange::begin(&base, &Request::get("/"), until).unwrap();
+    let first = exchange.next(until).unwrap().unwrap();
+    let between = exchange.elapsed();
+    tell.send(()).unwrap();
+    let second = exchange.next(until).unwrap().unwrap();
+    assert_eq!((first.bytes.as_slice(), second.bytes.as_slice()), (b"one".as_slice(), b"two".as_slice()));
+    assert!(first.at <= between && between <= second.at);
+    assert_eq!(exchange.next(until), Ok(None));
 }
 
 fn chunks_cut_anywhere() {

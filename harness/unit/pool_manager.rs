@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use llorch::harness::http::{Base, HttpError, Request, send};
-use llorch::harness::pool_manager::{Behaviour, CRITERIA, Expected, PoolManager};
+use llorch::harness::pool_manager::{Behaviour, CRITERIA, Expected, PoolManager, judge_times};
 use llorch::harness::target::ClosedPort;
 use serde_json::{Value, json};
 
@@ -132,10 +132,10 @@ fn attempts_are_judged() {
         call(&manager, |request| request.body("application/json", "{")).unwrap();
     }
     assert!(manager.judge_attempts(3).unwrap_err().found.starts_with("2 ("));
-    let at_once = manager.judge_attempts(2);
-    std::thread::park_timeout(Duration::from_millis(40));
-    call(&manager, |request| request.body("application/json", "{")).unwrap();
-    assert!(at_once.is_err(), "two in a row without a pause");
+    let times = |milliseconds: [u64; 3]| milliseconds.map(Duration::from_millis);
+    assert_eq!(judge_times(&times([0, 200, 600]), 3), Ok(()));
+    assert!(judge_times(&times([0, 200, 201]), 3).unwrap_err().found.starts_with("1.00ms"), "no pause");
+    assert!(judge_times(&times([0, 200, 60_000]), 3).is_err(), "no time-out");
 }
 
 fn callback_before_listening() {

@@ -169,17 +169,28 @@ fn wait_says_why_it_failed() {
     assert!(finding.found.contains("ended before"), "{finding:?}");
 }
 
+/// The server sends each token when it is told that the one before was seen.
 fn arrival_times() {
-    let base = serve(|mut socket, _| {
+    let (tell, told) = mpsc::channel();
+    let base = serve(move |mut socket, _| {
         chunked_head(&mut socket);
-        for _ in 0..3 {
+        while told.recv_timeout(SOON).is_ok() {
             let _ = socket.write_all(&chunk(b"event: token\ndata: {\"t\":\"x\",\"i\":0}\n\n"));
-            std::thread::park_timeout(Duration::from_millis(80));
         }
         let _ = socket.write_all(&chunk(b""));
     });
-    let transcript = open(&base, Caps::default()).finish(SOON);
-    for pair in transcript.frames.windows(2) {
-        assert!(pair[1].at - pair[0].at > Duration::from_millis(40), "{:?} {:?}", pair[0].at, pair[1].at);
+    let stream = open(&base, Caps::default());
+    let mut told_at = Vec::new();
+    for count in 1..=3 {
+        told_at.push(stream.sent().elapsed());
+        tell.send(()).unwrap();
+        stream.wait_for_tokens(count, SOON).unwrap();
+    }
+    drop(tell);
+    let transcript = stream.finish(SOON);
+    let arrived: Vec<Duration> = transcript.frames.iter().map(|frame| frame.at).collect();
+    for index in 0..3 {
+        assert!(told_at[index] <= arrived[index], "{told_at:?} {arrived:?}");
+        assert!(index == 0 || arrived[index - 1] <= told_at[index], "{told_at:?} {arrived:?}");
     }
 }

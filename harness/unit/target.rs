@@ -178,7 +178,7 @@ fn built_in_command_line() {
 }
 
 fn long_jobs() {
-    // A worker that needs a second for any job, and one that is done at once.
+    // A worker that needs ten seconds for any job, and one that is done at once.
     let worker = |milliseconds: u64| {
         let base = serve(move |mut socket, request| {
             use std::io::Write;
@@ -194,7 +194,7 @@ fn long_jobs() {
         });
         Target::url(&base.to_string()).unwrap().start(&Start::default()).unwrap()
     };
-    let slow = worker(1500);
+    let slow = worker(10_000);
     let first = slow.long_job(Duration::from_millis(200)).unwrap();
     let second = slow.long_job(Duration::from_millis(100)).unwrap();
     assert_eq!(first["seed"], second["seed"]);
