@@ -28,6 +28,10 @@ mod stream;
 mod target;
 mod tokenizer;
 mod transcript;
+mod worker_access;
+mod worker_configuration;
+mod worker_inference;
+mod worker_validate;
 mod writers;
 
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
@@ -58,6 +62,10 @@ pub fn all() -> Vec<(String, fn())> {
         target::TESTS,
         tokenizer::TESTS,
         transcript::TESTS,
+        worker_access::TESTS,
+        worker_configuration::TESTS,
+        worker_inference::TESTS,
+        worker_validate::TESTS,
         writers::TESTS,
     ];
     topics.iter().copied().flatten().map(|(name, test)| (format!("unit/{name}"), *test)).collect()

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use tokio_stream::StreamExt;
 
-use super::error::{ApiError, FieldError};
+use super::error::ApiError;
 
 pub const LIMIT: usize = 1024 * 1024;
 /// What is read and thrown away of a body that is too long, so that its sender gets to the answer.
@@ -15,8 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
     if !is_json(headers) {
-        let message = "expected application/json, in UTF-8";
-        return Err(ApiError::UnsupportedMediaType(FieldError::new("content-type", "media_type", message)));
+        return Err(ApiError::UnsupportedMediaType);
     }
     match tokio::time::timeout(PATIENCE, read(body)).await {
         Ok(bytes) => bytes,

@@ -39,13 +39,16 @@ pub async fn report_ready(service: &Service, client: &reqwest::Client, address: 
         return Ok(());
     }
     let model = service.held().description;
+    // Finding the route may ask a name server: not on the thread that serves.
+    let host = url.clone();
+    let reached = tokio::task::spawn_blocking(move || reachable(address, &host)).await.unwrap_or(address);
     let ready = Ready {
         worker_id: &service.configuration.worker_id,
         model_ref: &service.configuration.model_ref,
         memory_bytes: model.memory_bytes,
         vram_bytes: model.vram_bytes,
         memory_architecture: model.memory_architecture,
-        uri: format!("http://{}", reachable(address, url)),
+        uri: format!("http://{reached}"),
         worker_type: model.worker_type,
         capabilities: CAPABILITIES,
         protocol: PROTOCOL,
@@ -60,7 +63,7 @@ pub async fn report_ready(service: &Service, client: &reqwest::Client, address: 
             Err(message) => failure = message,
         }
         if attempt < ATTEMPTS {
-            warn!(attempt, reason = failure, "Callback not taken, trying again");
+            warn!(event = "startup", attempt, reason = failure, "Callback not taken, trying again");
             tokio::time::sleep(BACK_OFF * 2u32.pow(attempt - 1)).await;
         }
     }

@@ -50,7 +50,7 @@ pub async fn cancel(
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
     let (head, body) = request.into_parts();
     let job_id = validate::job_id(&body::read_json(&head.headers, body).await?)?;
-    info!(job_id, correlation_id = correlation.as_str(), "Cancel asked for");
+    info!(event = "cancel", job_id, correlation_id = correlation.as_str(), "Cancel asked for");
     if let Some(admitted) = service.jobs.stop(&job_id, Cause::Cancelled) {
         service.end_unstarted(admitted, Cause::Cancelled);
     }

@@ -111,9 +111,10 @@ pub struct Refusal {
 /// An HTTP answer other than success.
 #[derive(Debug)]
 pub enum ApiError {
-    /// What is wrong with the request: its fields, its body, or the type of its body.
+    /// What is wrong with the fields, or with the body as a whole.
     Invalid(Vec<FieldError>),
-    UnsupportedMediaType(FieldError),
+    /// The body is not said to be JSON.
+    UnsupportedMediaType,
     Refused(Code, String),
 }
 
@@ -125,20 +126,19 @@ impl ApiError {
     pub fn code(&self) -> Code {
         match self {
             ApiError::Invalid(_) => Code::InvalidRequest,
-            ApiError::UnsupportedMediaType(_) => Code::UnsupportedMediaType,
+            ApiError::UnsupportedMediaType => Code::UnsupportedMediaType,
             ApiError::Refused(code, _) => *code,
         }
     }
 
     /// The names of the fields that are wrong, for the log.
     pub fn fields(&self) -> String {
-        let names = |errors: &[FieldError]| {
-            let names: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
-            names.join(", ")
-        };
         match self {
-            ApiError::Invalid(errors) => names(errors),
-            ApiError::UnsupportedMediaType(error) => names(std::slice::from_ref(error)),
+            ApiError::Invalid(errors) => {
+                let names: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+                names.join(", ")
+            }
+            ApiError::UnsupportedMediaType => "content-type".to_owned(),
             ApiError::Refused(..) => String::new(),
         }
     }
@@ -150,7 +150,10 @@ impl IntoResponse for ApiError {
         let fields = self.fields();
         let mut response = match self {
             ApiError::Invalid(errors) => invalid(code, &fields, errors),
-            ApiError::UnsupportedMediaType(error) => invalid(code, &fields, vec![error]),
+            ApiError::UnsupportedMediaType => {
+                let message = "expected application/json, in UTF-8";
+                invalid(code, &fields, vec![FieldError::new(&fields, "media_type", message)])
+            }
             ApiError::Refused(code, message) => (code.status(), Json(Refusal { code, message })).into_response(),
         };
         match code {

@@ -113,7 +113,7 @@ async fn start_and_serve(
     let metrics = Metrics::new().map_err(internal)?;
     let service =
         Arc::new(Service::new(configuration, loaded.held, loaded.tokenizer, metrics, shutdown.clone(), started));
-    let inference = inference.begin(&service)?;
+    let mut inference = inference.begin(&service)?;
     info!(event = "startup", port = address.port(), address = %address, "Worker ready, starting HTTP server");
     let (close, closing) = watch::channel(false);
     let serving = tokio::spawn(server::serve(listener, server::router(service.clone()), closing));
@@ -121,7 +121,11 @@ async fn start_and_serve(
         ready = announce(&service, address) => ready?,
         () = shutdown.asked() => {}
     }
-    shutdown.asked().await;
+    tokio::select! {
+        biased; // a stop is asked for before it lets the inference thread end
+        () = shutdown.asked() => {}
+        _ = &mut inference => return Err(StartError::new("INTERNAL", "the inference thread ended")),
+    }
     drain(&service, inference).await;
     close.send_replace(true);
     let _ = serving.await;
@@ -143,12 +147,11 @@ async fn announce(service: &Service, address: SocketAddr) -> Result<(), StartErr
 }
 
 /// Lets the running job end, until the deadline; then cancels it. Streams are written to their end meanwhile.
-async fn drain(service: &Service, inference: oneshot::Receiver<()>) {
+async fn drain(service: &Service, mut inference: oneshot::Receiver<()>) {
     let allowed = service.configuration.drain;
     let deadline = tokio::time::Instant::now() + allowed;
     info!(event = "shutdown", drain_sec = allowed.as_secs(), "Stopping: no new work");
     service.drain();
-    let mut inference = inference;
     // The job is cancelled a little before the deadline, so that the process has ended by then.
     let cancel_at = deadline - (allowed / 10).min(Duration::from_millis(500));
     if tokio::time::timeout_at(cancel_at, &mut inference).await.is_err() {
