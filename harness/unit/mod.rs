@@ -2,8 +2,10 @@
 
 mod scripted;
 
+type Table = &'static [(&'static str, fn())];
+
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
-    let topics: &[&[(&str, fn())]] = &[scripted::TESTS];
+    let topics: &[Table] = &[scripted::TESTS];
     topics.iter().copied().flatten().map(|(name, test)| (format!("unit/{name}"), *test)).collect()
 }
