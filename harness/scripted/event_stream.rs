@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::gzip::Gzip;
-use super::http_server::{head, write_head};
+use super::http_server::{Request, head, write_head};
 use super::mistakes::Slip;
 use super::oddities::Quirk;
 use super::options::Script;
@@ -18,6 +18,8 @@ pub struct EventStream<'a> {
     script: Script,
     /// Chunked encoding; without it the stream ends with the connection.
     chunked: bool,
+    /// The connection serves another request after the stream.
+    keeps_alive: bool,
     /// Frames that wait for the burst at the end.
     burst: Vec<u8>,
     gzip: Option<Gzip>,
@@ -26,8 +28,13 @@ pub struct EventStream<'a> {
 
 impl<'a> EventStream<'a> {
     /// Writes the response head.
-    pub fn open(socket: &'a TcpStream, script: Script, modern: bool, correlation: Option<&str>) -> io::Result<Self> {
-        let chunked = modern && !script.shows(Quirk::EndsWithConnection);
+    pub fn open(
+        socket: &'a TcpStream,
+        script: Script,
+        request: &Request,
+        correlation: Option<&str>,
+    ) -> io::Result<Self> {
+        let chunked = request.modern && !script.shows(Quirk::EndsWithConnection);
         let content_type = match (script.plays(Slip::WrongContentType), script.shows(Quirk::ContentTypeParameter)) {
             (true, _) => "text/plain",
             (_, true) => "Text/Event-Stream; charset=UTF-8",
@@ -35,10 +42,13 @@ impl<'a> EventStream<'a> {
         };
         let mut headers = vec![("Content-Type", content_type.to_string()), ("Cache-Control", "no-store".to_string())];
         headers.extend(correlation.map(|id| ("X-Correlation-Id", id.to_string())));
-        headers.push(match chunked {
-            true => ("Transfer-Encoding", "chunked".to_string()),
-            false => ("Connection", "close".to_string()),
-        });
+        let keeps_alive = chunked && request.keeps_alive() && !script.plays(Slip::UnfinishedChunking);
+        if chunked {
+            headers.push(("Transfer-Encoding", "chunked".to_string()));
+        }
+        if !keeps_alive {
+            headers.push(("Connection", "close".to_string()));
+        }
         let gzip = script.plays(Slip::Gzip).then(Gzip::default);
         headers.extend(gzip.as_ref().map(|_| ("Content-Encoding", "gzip".to_string())));
         if script.shows(Quirk::ChunkTrailers) {
@@ -46,7 +56,7 @@ impl<'a> EventStream<'a> {
         }
         let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
         write_head(socket, &head(200, &headers, script), script)?;
-        let mut stream = Self { socket, script, chunked, burst: Vec::new(), gzip, frames: 0 };
+        let mut stream = Self { socket, script, chunked, keeps_alive, burst: Vec::new(), gzip, frames: 0 };
         if let Some(beginning) = stream.gzip.as_ref().map(|_| Gzip::beginning()) {
             stream.write_chunk(&beginning)?;
         }
@@ -111,11 +121,11 @@ impl<'a> EventStream<'a> {
             self.write_chunk(&gzip.end())?;
         }
         if !self.chunked || self.script.plays(Slip::UnfinishedChunking) {
-            return Ok(false);
+            return Ok(self.keeps_alive);
         }
         let trailer = if self.script.shows(Quirk::ChunkTrailers) { "X-Tail: done\r\n" } else { "" };
         self.socket.write_all(format!("0\r\n{trailer}\r\n").as_bytes())?;
-        Ok(true)
+        Ok(self.keeps_alive)
     }
 
     /// The lines of a frame, without their ends.

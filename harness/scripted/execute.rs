@@ -4,9 +4,8 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
-
 use super::event_stream::EventStream;
+use super::events::error_data;
 use super::http_server::{Connection, Request, Response};
 use super::jobs::Refusal;
 use super::mistakes::Slip;
@@ -35,7 +34,7 @@ pub fn execute(worker: &Worker, request: &Request, connection: &mut Connection, 
         }
         Err(_) if worker.plays(Slip::BadRequestInStream) => {
             let mut stream =
-                EventStream::open(&connection.socket, worker.script(), request.modern, echoed(worker, correlation))?;
+                EventStream::open(&connection.socket, worker.script(), request, echoed(worker, correlation))?;
             stream.frame("error", error_data(worker, "INVALID_REQUEST", "the request is not valid"))?;
             return stream.finish();
         }
@@ -45,7 +44,7 @@ pub fn execute(worker: &Worker, request: &Request, connection: &mut Connection, 
         Ok(ticket) => ticket,
         Err(reason) => return refuse(connection, refused(worker, reason)),
     };
-    let mut run = Run::new(worker, &job, &ticket, &connection.socket, request.modern, correlation);
+    let mut run = Run::new(worker, &job, &ticket, &connection.socket, request, correlation);
     let ending = run.play();
     // Counted, logged and freed before the client reads the last event, so that nothing it does next comes too early.
     run.count(ending.as_ref().map_or("cancelled", Ending::outcome));
@@ -62,11 +61,11 @@ pub fn execute(worker: &Worker, request: &Request, connection: &mut Connection, 
         }
         Ending::Success { mut stream, reason, matched } => {
             run.end(&mut stream, reason, matched)?;
-            Ok(stream.finish()? && request.keeps_alive())
+            stream.finish()
         }
         Ending::Failure { mut stream, code, message } => {
             run.fail(&mut stream, code, message)?;
-            Ok(stream.finish()? && request.keeps_alive())
+            stream.finish()
         }
     }
 }
@@ -75,7 +74,7 @@ fn read_job(worker: &Worker, request: &Request) -> Result<Job, Vec<Failure>> {
     if request.oversized {
         return Err(vec![body_failure("at most 1 MiB", "the body is too long")]);
     }
-    let members = parse_object(&request.body, worker.script()).map_err(|failure| vec![failure])?;
+    let members = parse_object(&request.body, worker.script())?;
     check(&members, worker.options.max_tokens_out, worker.script())
 }
 
@@ -105,12 +104,4 @@ fn date_in(seconds: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     let time = jiff::Timestamp::from_second(now + seconds).unwrap_or_default();
     time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
-pub fn error_data(worker: &Worker, code: &str, message: &str) -> Value {
-    match worker.script().mistake {
-        Some(Slip::ErrorWithoutRetriable) => json!({"code": code, "message": message}),
-        Some(Slip::UnknownErrorCode) => json!({"code": "cancelled_by_user", "message": message, "retriable": false}),
-        _ => json!({"code": code, "message": message, "retriable": false}),
-    }
 }

@@ -36,13 +36,18 @@ impl Log {
         }
         let timestamp = jiff::Timestamp::now().to_string();
         let mut line = json!({"timestamp": timestamp, "level": level, "message": message});
-        match self.script.plays(Slip::LogNested) {
-            true => line["fields"] = Value::Object(keys),
-            false => line.as_object_mut().into_iter().for_each(|line| line.extend(keys.clone())),
-        }
-        let text = match self.script.plays(Slip::LogNotJson) {
-            true => format!("{timestamp} {level} {message}"),
-            false => line.to_string(),
+        let text = match self.script.mistake {
+            Some(Slip::LogNotJson) => keys
+                .iter()
+                .fold(format!("{timestamp} {level} {message}"), |text, (key, value)| format!("{text} {key}={value}")),
+            Some(Slip::LogNested) => {
+                line["fields"] = Value::Object(keys);
+                line.to_string()
+            }
+            _ => {
+                line.as_object_mut().into_iter().for_each(|line| line.append(&mut keys));
+                line.to_string()
+            }
         };
         // Whoever stopped reading the log does not stop the worker.
         let _ = writeln!(std::io::stdout().lock(), "{text}");

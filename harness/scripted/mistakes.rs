@@ -153,7 +153,7 @@ mistakes! {
     Request {
         RangeUnchecked "range-unchecked" "" "Numbers outside their range are accepted."
         FirstErrorOnly "first-error-only" "" "Only the first failure of a bad request is listed."
-        PromptEchoed "prompt-echoed" "" "The 400 for a bad prompt repeats the prompt."
+        PromptEchoed "prompt-echoed" "" "The messages of a 400 repeat the prompt."
         BadRequestAsText "bad-request-as-text" "" "400 is text/plain."
         BadRequest422 "bad-request-422" "" "A bad request is answered 422."
         BadRequestOtherCode "bad-request-other-code" "" "The code of a 400 is `BAD_REQUEST`."

@@ -3,12 +3,14 @@
 //! `--oddity NAME` one legal oddity, which it must accept.
 //!
 //! From the outside in: [`options`] reads the command line, `worker` lives from start-up to exit, `http_server` speaks
-//! HTTP, `routes` answers, `execute` admits a job and `run` takes it through `request` (the checks), `jobs` (whose turn it is), `words` (the
-//! tokens), `text` (characters and stop sequences) and `event_stream` (the bytes). [`mistakes`] and [`oddities`] are
-//! the tables of what can be played.
+//! HTTP, `routes` answers, `execute` admits a job and `run` takes it through. Under these stand `request` (the checks),
+//! `jobs` (whose turn it is), `words` (the tokens), `text` (characters and stop sequences), `events` (what is said) and
+//! `event_stream` (the bytes). [`mistakes`] and [`oddities`] are the tables of what can be played; a row's empty
+//! column takes the case that catches it.
 
 mod callback;
 mod event_stream;
+mod events;
 mod execute;
 mod gzip;
 mod http_server;

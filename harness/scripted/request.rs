@@ -30,16 +30,16 @@ const KNOWN: &[&str] =
     &["job_id", "prompt", "max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "stop", "seed"];
 
 /// The body as a JSON object, or why it is none.
-pub fn parse_object(body: &[u8], script: Script) -> Result<Map<String, Value>, Failure> {
+pub fn parse_object(body: &[u8], script: Script) -> Result<Map<String, Value>, Vec<Failure>> {
     let parsed = match script.plays(Slip::TrailingGarbageAccepted) {
         true => serde_json::Deserializer::from_slice(body).into_iter().next().unwrap_or(Ok(Value::Null)),
         false => serde_json::from_slice(body),
     };
     match parsed {
         Ok(Value::Object(members)) => Ok(members),
-        Ok(_) => Err(body_failure("object", "the body is not a JSON object")),
+        Ok(_) => Err(vec![body_failure("object", "the body is not a JSON object")]),
         // The message of the parser names a place and no text of the body.
-        Err(error) => Err(body_failure("json", &error.to_string())),
+        Err(error) => Err(vec![body_failure("json", &error.to_string())]),
     }
 }
 
@@ -71,6 +71,9 @@ pub fn check(members: &Map<String, Value>, longest: u64, script: Script) -> Resu
     }
     if script.plays(Slip::UnknownFieldsRefused) && members.keys().any(|key| !KNOWN.contains(&key.as_str())) {
         fields.failures.push(body_failure("known fields", "the body has a field that is not known"));
+    }
+    if script.plays(Slip::PromptEchoed) {
+        fields.failures.iter_mut().for_each(|failure| failure.message += &format!(" (prompt: {prompt})"));
     }
     if !fields.failures.is_empty() {
         return Err(fields.failures);
@@ -165,12 +168,11 @@ impl Fields<'_> {
         };
         let characters = if self.script.plays(Slip::PromptInBytes) { prompt.len() } else { prompt.chars().count() };
         let tokens = count_tokens(&prompt);
-        let echoed = self.script.plays(Slip::PromptEchoed).then(|| json!(prompt));
         if !(1..=32768).contains(&characters) && !self.script.plays(Slip::RangeUnchecked) {
-            self.fail("prompt", "1..=32768 characters", "too short or too long", echoed);
+            self.fail("prompt", "1..=32768 characters", "too short or too long", None);
         } else if tokens > CONTEXT_LENGTH && !self.script.plays(Slip::LongPromptCut) {
             let constraint = format!("at most {CONTEXT_LENGTH} tokens");
-            self.fail("prompt", constraint, "does not fit the context", echoed);
+            self.fail("prompt", constraint, "does not fit the context", None);
         }
         (prompt, tokens.min(CONTEXT_LENGTH))
     }

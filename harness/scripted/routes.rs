@@ -212,7 +212,7 @@ fn cancel(worker: &Worker, request: &Request) -> Response {
     }
     let members = match parse_object(&request.body, worker.script()) {
         Ok(members) => members,
-        Err(failure) => return bad_request(worker, &[failure]),
+        Err(failures) => return bad_request(worker, &failures),
     };
     match members.get("job_id").and_then(Value::as_str) {
         Some(id) if is_job_id(id) => Response::json(worker.jobs.cancel(id), &json!({"job_id": id})),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::event_stream::EventStream;
-use super::execute::error_data;
-use super::http_server::disconnected;
+use super::events::{end_data, error_data, metrics_data, started_data};
+use super::http_server::{Request, disconnected};
 use super::jobs::{Interruption, Ticket};
 use super::logs::fingerprint;
 use super::metrics::JobRecord;
@@ -66,8 +66,7 @@ pub struct Run<'a> {
     job: &'a Job,
     ticket: &'a Ticket<'a>,
     socket: &'a TcpStream,
-    /// HTTP/1.1 on the client's side.
-    modern: bool,
+    request: &'a Request,
     correlation: &'a str,
     begun: Instant,
     /// Milliseconds from the start to each token.
@@ -85,12 +84,12 @@ impl<'a> Run<'a> {
         job: &'a Job,
         ticket: &'a Ticket<'a>,
         socket: &'a TcpStream,
-        modern: bool,
+        request: &'a Request,
         correlation: &'a str,
     ) -> Self {
         let (token_times, text) = Default::default();
         let begun = Instant::now();
-        Self { worker, job, ticket, socket, modern, correlation, begun, token_times, tokens_out: 0, index: 0, text }
+        Self { worker, job, ticket, socket, request, correlation, begun, token_times, tokens_out: 0, index: 0, text }
     }
 
     fn gone(&self) -> bool {
@@ -99,7 +98,7 @@ impl<'a> Run<'a> {
 
     fn open(&self) -> io::Result<EventStream<'a>> {
         let correlation = echoed(self.worker, self.correlation);
-        let mut stream = EventStream::open(self.socket, self.worker.script(), self.modern, correlation)?;
+        let mut stream = EventStream::open(self.socket, self.worker.script(), self.request, correlation)?;
         if self.worker.plays(Slip::JobIdInComment) {
             stream.comment(&format!("job {}", self.job.id))?;
         }
@@ -154,20 +153,8 @@ impl<'a> Run<'a> {
     }
 
     fn started(&self, stream: &mut EventStream) -> io::Result<()> {
-        let worker = self.worker;
-        let now = jiff::Timestamp::now();
-        let time = match () {
-            () if worker.plays(Slip::StartedAtLocal) => {
-                (now + jiff::SignedDuration::from_hours(2)).to_string().replace('Z', "+02:00")
-            }
-            () if worker.shows(Quirk::OffsetForZ) => now.to_string().replace('Z', "+00:00"),
-            () => now.to_string(),
-        };
-        let mut data = json!({"job_id": self.job.id, "model": worker.model.name, "started_at": time});
-        data["seed"] = json!(self.job.sampling.seed);
-        match worker.script().mistake {
-            Some(Slip::JobIdNotEchoed) => data["job_id"] = json!(uuid::Uuid::new_v4().to_string()),
-            Some(Slip::StartedWithoutModel) => remove(&mut data, "model"),
+        let data = started_data(self.worker, self.job);
+        match self.worker.script().mistake {
             Some(Slip::StartedMissing) => return Ok(()),
             Some(Slip::StartedTwice) => stream.frame("started", data.clone())?,
             _ => {}
@@ -223,7 +210,7 @@ impl<'a> Run<'a> {
             if self.tokens_out >= limit {
                 break Finish::MaxTokens;
             }
-            if self.tokens_out % 8 == 0 || worker.shows(Quirk::MetricsAfterEachToken) {
+            if self.tokens_out.is_multiple_of(8) || worker.shows(Quirk::MetricsAfterEachToken) {
                 self.metrics(stream)?;
             }
         };
@@ -279,23 +266,8 @@ impl<'a> Run<'a> {
         if self.worker.shows(Quirk::NoMetricsEvents) {
             return Ok(());
         }
-        let seconds = self.begun.elapsed().as_secs_f64();
-        let data = json!({
-            "tokens_per_sec": self.tokens_out as f64 / seconds.max(1e-6),
-            "tokens_out": self.tokens_out,
-            "memory_bytes": self.worker.model.bytes,
-            "vram_bytes": 0,
-            "decode_time_ms": self.decode_time(),
-        });
+        let data = metrics_data(self.worker, self.tokens_out, self.begun.elapsed());
         self.tolerate(stream.frame("metrics", data))
-    }
-
-    fn decode_time(&self) -> Value {
-        let elapsed = self.begun.elapsed();
-        match self.worker.shows(Quirk::FractionalTimes) {
-            true => json!(elapsed.as_secs_f64() * 1000.0),
-            false => json!(elapsed.as_millis() as u64),
-        }
     }
 
     /// Keeps what a cancelled job would have said next, for the job after it.
@@ -348,29 +320,7 @@ impl<'a> Run<'a> {
     }
 
     fn end_data(&self, reason: &str, matched: Option<String>) -> Value {
-        let worker = self.worker;
-        let mut data = json!({
-            "tokens_out": self.tokens_out,
-            "decode_time_ms": self.decode_time(),
-            "stop_reason": reason,
-            "stop_sequence_matched": matched,
-            "seed": self.job.sampling.seed,
-        });
-        match worker.script().mistake {
-            Some(Slip::EndWithoutSeed) => remove(&mut data, "seed"),
-            Some(Slip::SeedDiffers) => data["seed"] = json!(self.job.sampling.seed ^ 1),
-            Some(Slip::StopReasonMissing) => remove(&mut data, "stop_reason"),
-            Some(Slip::StopReasonLowerCase) => data["stop_reason"] = json!(reason.to_lowercase()),
-            Some(Slip::StopMatchedMissing) if data["stop_sequence_matched"].is_null() => {
-                remove(&mut data, "stop_sequence_matched");
-            }
-            Some(Slip::DecodeTimeMissing) => remove(&mut data, "decode_time_ms"),
-            Some(Slip::TokensOutWrong) => data["tokens_out"] = json!(self.tokens_out + 1),
-            Some(Slip::TokensOutAsText) => data["tokens_out"] = json!(self.tokens_out.to_string()),
-            Some(Slip::EosNotCounted) if reason == "EOS" => data["tokens_out"] = json!(self.tokens_out - 1),
-            _ => {}
-        }
-        data
+        end_data(self.worker, self.job, self.tokens_out, self.begun.elapsed(), reason, matched)
     }
 
     /// An `error` event ends the stream.
@@ -431,10 +381,4 @@ impl<'a> Run<'a> {
         }
         self.worker.log.info("execute_end", "Job ended", extra);
     }
-}
-
-fn remove(data: &mut Value, key: &str) {
-    data.as_object_mut().into_iter().for_each(|members| {
-        members.shift_remove(key);
-    });
 }

@@ -2,7 +2,7 @@
 //! so that two plays can be compared.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,21 +17,15 @@ pub struct Script(pub Vec<String>);
 
 pub struct Play {
     child: Child,
+    /// 0 until it is known.
     pub port: u16,
     log: Arc<Mutex<String>>,
 }
 
 impl Script {
     pub fn spawn(&self, flags: &[&str], variables: &[(&str, &str)]) -> Play {
-        let port = match flags.contains(&"--port") {
-            true => 0,
-            false => TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(),
-        };
         let mut command = Command::new(env!("CARGO_BIN_EXE_llorch"));
-        command.args(["scripted-worker", "--worker-id", "probe", "--delay-ms", "1"]);
-        if port != 0 {
-            command.args(["--port", &port.to_string()]);
-        }
+        command.args(["scripted-worker", "--worker-id", "probe", "--port", "0", "--delay-ms", "1"]);
         command.args(flags).args(&self.0).envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
@@ -41,19 +35,19 @@ impl Script {
                 kept.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        Play { child, port, log }
+        Play { child, port: 0, log }
     }
 
-    /// Spawns it and waits until it answers.
+    /// Spawns it and waits until it listens.
     pub fn start(&self, flags: &[&str]) -> Play {
         self.start_with(flags, &[])
     }
 
     pub fn start_with(&self, flags: &[&str], variables: &[(&str, &str)]) -> Play {
         let mut play = self.spawn(flags, variables);
-        let ready =
-            wait(PATIENCE, || play.is_running().then(|| TcpStream::connect(("127.0.0.1", play.port)).ok()).flatten());
-        assert!(ready.is_some(), "{self:?} did not start");
+        let said = Regex::new(r#"port"?[:=]([1-9]\d*)"#).unwrap();
+        let port = wait(PATIENCE, || said.captures(&play.log.lock().unwrap()).and_then(|found| found[1].parse().ok()));
+        play.port = port.unwrap_or_else(|| panic!("{self:?} did not start: {}", play.log()));
         play
     }
 }
@@ -220,6 +214,7 @@ fn steady(text: &str) -> String {
         (r#"("(?:tokens_per_sec|decode_time_ms|duration_ms|uptime_seconds)":)\d+(\.\d+)?(e-?\d+)?"#, "${1}N"),
         (r"127\.0\.0\.1:\d+", "ADDRESS"),
         (r#""port":\d+"#, "PORT"),
+        (r"Content-Length: \d+", "Content-Length: N"),
         (r"(?m)^(worker_(?:uptime|first|inter|inference)\S*) \S+$", "$1 N"),
         (r"\r\n[0-9a-f]+\r\n", "\r\nCHUNK\r\n"),
     ];

@@ -30,7 +30,8 @@ impl Heard {
     fn hear(&self, mut socket: TcpStream, status: u16) {
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let (mut raw, mut buffer) = (String::new(), [0; 4096]);
-        while !raw.ends_with('}') && !(raw.starts_with("GET") && raw.contains("\r\n\r\n")) {
+        let whole = |raw: &str| raw.ends_with('}') || (raw.starts_with("GET") && raw.contains("\r\n\r\n"));
+        while !whole(&raw) {
             match socket.read(&mut buffer) {
                 Ok(count) if count > 0 => raw += &String::from_utf8_lossy(&buffer[..count]),
                 _ => break,
@@ -69,7 +70,7 @@ fn ready_or_gone(play: &mut Play, within: Duration) -> String {
 pub fn callback(script: &Script) -> String {
     let heard = Heard::default();
     let url = heard.listen(200);
-    let mut play = script.spawn(&["--port", "0", "--callback-url", &url], &[("LLORCH_SPAWN_TOKEN", "spawned")]);
+    let mut play = script.spawn(&["--callback-url", &url], &[("LLORCH_SPAWN_TOKEN", "spawned")]);
     let ending = ready_or_gone(&mut play, Duration::from_secs(5));
     format!("{ending} {:?}", heard.0.lock().unwrap())
 }

@@ -9,7 +9,7 @@ use regex::{Captures, Regex};
 use super::play::{Open, PATIENCE, Play, Script, status_of, text_of, wait};
 
 const SEEDED: &str = ",\"seed\":7,\"max_tokens\":12";
-const LONG: &[&str] = &["--tokens", "120", "--delay-ms", "5"];
+const LONG: &[&str] = &["--tokens", "300", "--delay-ms", "5"];
 const SHORT: Duration = Duration::from_millis(300);
 
 pub fn stream(script: &Script) -> String {
@@ -34,14 +34,14 @@ pub fn first_bytes(script: &Script) -> String {
 pub fn silence(script: &Script) -> String {
     let play = script.start(LONG);
     let _first = running(&play, "a");
-    play.job("b", SEEDED).until("\n: ", SHORT / 3).to_string()
+    play.job("b", SEEDED).until("\n: ", SHORT).to_string()
 }
 
 pub fn silent_cancel(script: &Script) -> String {
     let play = script.start(LONG);
     let _first = running(&play, "a");
     let mut second = play.job("b", SEEDED);
-    let opened = second.until("HTTP", SHORT / 3);
+    let opened = second.until("HTTP", SHORT);
     play.cancel("b");
     format!("{opened} {}", second.outline())
 }
@@ -138,14 +138,20 @@ pub fn queue(script: &Script) -> String {
     let play = script.start(&[LONG, &["--queue-size", "2"]].concat());
     let first = running(&play, "a");
     let mut second = waiting(&play, "b");
-    let silent = !second.until("event", SHORT / 3);
-    let duplicate = play.job("a", SEEDED).within(SHORT / 3);
-    let mut third = waiting(&play, "c");
-    let refused = play.job("d", SEEDED).within(SHORT / 3);
+    let silent = !second.until("event: ", SHORT);
+    let duplicate = play.job("a", SEEDED).within(SHORT);
+    let third = waiting(&play, "c");
+    let refused = play.job("d", SEEDED).within(SHORT);
     drop(first);
-    third.until("event: started", PATIENCE);
-    let in_order = second.until("event: started", SHORT / 10);
-    second.until("event: end", PATIENCE);
+    second.all();
+    third.all();
+    wait(PATIENCE, || (play.log().matches("execute_end").count() >= 3).then_some(()));
+    let log = play.log();
+    let begins = |id: &str| {
+        let starts = |line: &&str| line.contains("execute_start") && line.contains(&format!("\"job_id\":\"{id}\""));
+        log.lines().position(|line| starts(&line))
+    };
+    let in_order = begins("b") < begins("c");
     format!("{silent} {in_order}\n{duplicate}\n{refused}\n{}", play.job("b", SEEDED).outline())
 }
 
@@ -189,7 +195,7 @@ pub fn limits(script: &Script) -> String {
 
 pub fn stops(script: &Script) -> String {
     let play = script.start(&["--delay-ms", "0"]);
-    let greedy = ",\"temperature\":0,\"max_tokens\":12";
+    let greedy = ",\"temperature\":0,\"seed\":1,\"max_tokens\":12";
     let plain = Script(Vec::new()).start(&["--delay-ms", "0"]).text(greedy);
     let words: Vec<&str> = plain.split(' ').collect();
     let across = format!("{} {}", words[3], words[4]);
@@ -276,6 +282,7 @@ pub fn metrics(script: &Script) -> String {
 
 pub fn log(script: &Script) -> String {
     let mut play = script.start_with(&[], &[("LLORCH_API_TOKEN", "sesame")]);
+    wait(PATIENCE, || (play.log().matches("Worker ready").count() == 2).then_some(()));
     let body = "{\"job_id\":\"a\",\"prompt\":\"by the river\",\"max_tokens\":4,\"seed\":1}";
     let headers = "Content-Type: application/json\r\nAuthorization: Bearer sesame\r\n";
     play.request("POST", "/execute", headers, body).all();
@@ -326,7 +333,7 @@ pub fn drain(script: &Script) -> String {
     play.signal(Signal::SIGTERM);
     play.log_says("Draining");
     let refused = match std::net::TcpStream::connect(("127.0.0.1", play.port)) {
-        Ok(_) => play.job("c", SEEDED).within(SHORT / 3),
+        Ok(_) => play.job("c", SEEDED).within(SHORT),
         Err(_) => "refused".into(),
     };
     format!("{} {} {refused} {}", first.outline(), second.outline(), play.exit(PATIENCE))
@@ -353,11 +360,11 @@ pub fn second_signal(script: &Script) -> String {
     play.signal(Signal::SIGTERM);
     play.log_says("Draining");
     play.signal(Signal::SIGTERM);
-    play.exit(SHORT)
+    play.exit(SHORT * 3)
 }
 
 pub fn one_shot(script: &Script) -> String {
     let mut play = script.start(&[]);
     play.text(SEEDED);
-    play.exit(SHORT)
+    play.exit(SHORT * 2)
 }
