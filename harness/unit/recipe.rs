@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 
+use llorch::cli::recipe as cli;
+use llorch::model::Gpt2Configuration;
 use llorch::model::digest::{model_digest, tensor_digests};
 use llorch::model::recipe::{OutputFormat, Recipe, Size};
 use llorch::model::weights::{Weight, Weights};
@@ -20,6 +23,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("recipe/nothing_is_overwritten", nothing_is_overwritten),
     ("recipe/nothing_is_left_behind", nothing_is_left_behind),
     ("recipe/impossible_sizes", impossible_sizes),
+    ("recipe/command_line", command_line),
 ];
 
 #[derive(Deserialize)]
@@ -135,7 +139,7 @@ fn nothing_is_left_behind() {
 }
 
 fn impossible_sizes() {
-    let with = |change: fn(&mut llorch::model::Gpt2Configuration)| {
+    let with = |change: fn(&mut Gpt2Configuration)| {
         let mut configuration = Size::Tiny.configuration();
         change(&mut configuration);
         Recipe::new(configuration, 1).map(|_| ()).map_err(|problem| problem.to_string())
@@ -144,4 +148,27 @@ fn impossible_sizes() {
     assert_eq!(with(|one| one.n_head = 7), Err("`n_head` is 7, which does not divide n_embd 64".into()));
     assert_eq!(with(|one| one.n_layer = 0), Err("`n_layer` is 0".into()));
     assert_eq!(with(|one| one.vocab_size = 100), Err("`eos_token_id` is 256; the limit is 99".into()));
+}
+
+/// `llorch recipe` as it is typed: the sizes given replace the named ones, and what cannot be is exit code 2.
+fn command_line() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let run = |words: &str, output: &Path| {
+        let command = <cli::RecipeArgs as clap::Args>::augment_args(clap::Command::new("recipe"));
+        let words = ["recipe"].into_iter().chain(words.split(' ')).map(std::ffi::OsStr::new);
+        let words = words.chain(["--output".as_ref(), output.as_os_str()]);
+        let matches = command.try_get_matches_from(words).expect("a command line");
+        cli::run(&<cli::RecipeArgs as clap::FromArgMatches>::from_arg_matches(&matches).expect("arguments"))
+    };
+    let output = scratch.path().join("small.gguf");
+    let words =
+        "--size gpt2-medium --n-layer 1 --n-head 3 --n-embd 9 --n-ctx 8 --vocab-size 300 --seed 5 --format gguf";
+    assert_eq!(run(words, &output), ExitCode::SUCCESS);
+    let model = open(&output);
+    let sizes = (model.configuration.n_layer, model.configuration.head_size(), model.configuration.n_inner);
+    assert_eq!(sizes, (1, 3, 36));
+    let recipe = Recipe::new(Gpt2Configuration { layer_norm_epsilon: 1e-5, ..model.configuration.clone() }, 5);
+    assert_eq!(model_digest(&model.weights), model_digest(&recipe.expect("a recipe").weights()));
+    assert_eq!(run(words, &output), ExitCode::FAILURE); // it is there already
+    assert_eq!(run("--size tiny --n-head 3", &scratch.path().join("none")), ExitCode::from(2));
 }
