@@ -49,12 +49,15 @@ for_each_instruction_set! {
 
 #[inline(always)]
 fn dot<L: Lanes, const ROWS: usize>(lanes: L, x: &[f32], w: [&[f32]; ROWS]) -> [f32; ROWS] {
+    let width = x.len();
     let mut sums = [lanes.splat(0.0); ROWS];
     let (whole, rest) = x.as_chunks::<LANES>();
     let w = w.map(|row| row.as_chunks::<LANES>());
     for (i, x) in whole.iter().enumerate() {
         let x = lanes.from_array(*x);
         for (sum, (w, _)) in sums.iter_mut().zip(&w) {
+            // the same place in the group of rows after this one
+            lanes.prefetch(w[i].as_ptr().wrapping_add(STREAMS * width));
             *sum = lanes.multiply_add(x, lanes.from_array(w[i]), *sum);
         }
     }
