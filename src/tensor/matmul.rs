@@ -207,6 +207,10 @@ impl Stream<'_> {
     #[inline(always)]
     unsafe fn one_row<L: Lanes>(self, lanes: L, w: *const f32, y: *mut f32) {
         let x = self.x[0].map(|x| lanes.splat(x));
+        // the processor sees that rows are read in order, but not where the next ones begin
+        for row in 8..16 {
+            (0..4).for_each(|line| lanes.prefetch(w.wrapping_add(row * self.w_stride + line * LANES)));
+        }
         for vector in 0..self.vectors {
             // SAFETY: the caller's promise.
             unsafe {
