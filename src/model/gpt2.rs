@@ -302,6 +302,6 @@ impl Scratch {
 /// Rows of a prompt that go through the layers together: many enough to pay for reading the weights, few enough that a
 /// layer, and so the wait for a cancel, stays at some ten milliseconds.
 fn prompt_rows(width: usize) -> usize {
-    const MULTIPLICATIONS: usize = 1_000_000_000;
-    (MULTIPLICATIONS / (12 * width * width)).clamp(32, 128) / 8 * 8
+    const MULTIPLICATIONS: usize = 2_000_000_000;
+    (MULTIPLICATIONS / (12 * width * width)).clamp(32, 256) / 8 * 8
 }

@@ -4,7 +4,7 @@ use super::lanes::{LANES, Lanes, for_each_instruction_set};
 use super::shared::SharedOutput;
 use super::{Compute, Part};
 
-/// Rows of W that are read at the same time: enough streams to keep the memory busy.
+/// Rows of W that are read at the same time, far apart from each other: streams that a processor follows by itself.
 const STREAMS: usize = 4;
 
 impl Compute {
@@ -33,14 +33,16 @@ impl Compute {
 #[inline(always)]
 fn dot_products_of<L: Lanes>(lanes: L, x: &[f32], weight: &[f32], out: &mut [f32]) {
     let width = x.len();
-    let mut groups = weight.chunks_exact(STREAMS * width);
-    let mut outs = out.chunks_exact_mut(STREAMS);
-    for (w, out) in groups.by_ref().zip(outs.by_ref()) {
-        let w: [&[f32]; STREAMS] = std::array::from_fn(|i| &w[i * width..][..width]);
-        out.copy_from_slice(&dot::<L, STREAMS>(lanes, x, w));
+    let row = |i: usize| &weight[i * width..][..width];
+    let stream = out.len() / STREAMS;
+    for i in 0..stream {
+        let rows: [usize; STREAMS] = std::array::from_fn(|number| number * stream + i);
+        for (row, sum) in rows.into_iter().zip(dot(lanes, x, rows.map(row))) {
+            out[row] = sum;
+        }
     }
-    for (w, out) in groups.remainder().chunks_exact(width).zip(outs.into_remainder()) {
-        [*out] = dot::<L, 1>(lanes, x, [w]);
+    for (i, out) in out.iter_mut().enumerate().skip(STREAMS * stream) {
+        [*out] = dot(lanes, x, [row(i)]);
     }
 }
 for_each_instruction_set! {

@@ -10,11 +10,12 @@ use super::lanes::{LANES, Lanes, for_each_instruction_set};
 use super::shared::SharedOutput;
 use super::{Compute, Instructions, Part};
 
-/// Up to here W is read in place.
-const FEW_ROWS: usize = 12;
+/// Up to here W is read in place, so many columns at a time.
+const FEW_ROWS: usize = 32;
+const FEW_COLUMNS: usize = 768;
 /// Rows of W in a packed block, and columns: 576 KB, more than half of a second-level cache of 1 MB.
 const BLOCK_DEPTH: usize = 192;
-const BLOCK_COLUMNS: usize = 768;
+const BLOCK_COLUMNS: usize = 384;
 /// The widest tile.
 const PANEL: usize = 3 * LANES;
 const TILE_FLOATS: usize = 8 * PANEL;
@@ -66,7 +67,7 @@ impl Compute {
             }
             let product = Product { rows, depth, columns, first: share.start, end: share.end };
             if rows <= FEW_ROWS {
-                few_rows(instructions, product, x, weight, out);
+                few_rows(instructions, product, x, weight, out, part.workspace);
             } else {
                 many_rows(instructions, product, x, weight, out, part.workspace);
             }
@@ -90,37 +91,73 @@ struct Product {
 }
 
 for_each_instruction_set! {
-    fn few_rows(product: Product, x: &[f32], weight: &[f32], out: SharedOutput<'_>) = few_rows_of
+    fn few_rows(product: Product, x: &[f32], weight: &[f32], out: SharedOutput<'_>, workspace: &mut [f32]) = few_rows_of
 }
 
 /// Eight rows of W at a time: y += x[k..k+8] · W[k..k+8, ..], for each row y of the output.
+///
+/// Several rows are summed in the workspace, where they lie a cache line more than a block apart: output rows of 1024 or
+/// 3072 numbers would all fall on the same lines of the first cache.
 #[inline(always)]
-fn few_rows_of<L: Lanes>(lanes: L, product: Product, x: &[f32], weight: &[f32], out: SharedOutput<'_>) {
+fn few_rows_of<L: Lanes>(
+    lanes: L,
+    product: Product,
+    x: &[f32],
+    weight: &[f32],
+    out: SharedOutput<'_>,
+    workspace: &mut [f32],
+) {
+    let Product { rows, columns, first, end, .. } = product;
+    if rows == 1 {
+        // SAFETY: this part's columns.
+        let y = unsafe { out.range(first..end) };
+        return stream_all::<L>(lanes, product, x, weight, y, end - first);
+    }
+    const STRIDE: usize = FEW_COLUMNS + LANES;
+    for first in (first..end).step_by(FEW_COLUMNS) {
+        let end = (first + FEW_COLUMNS).min(end);
+        let y = &mut workspace[..rows * STRIDE];
+        let part = |row: usize| row * columns + first..row * columns + end;
+        for (row, y) in y.chunks_exact_mut(STRIDE).enumerate() {
+            // SAFETY (both): this part's columns.
+            y[..end - first].copy_from_slice(unsafe { out.range(part(row)) });
+        }
+        stream_all::<L>(lanes, Product { first, end, ..product }, x, weight, y, STRIDE);
+        for (row, y) in y.chunks_exact(STRIDE).enumerate() {
+            unsafe { out.range(part(row)) }.copy_from_slice(&y[..end - first]);
+        }
+    }
+}
+
+/// y += x · W over the columns `first..end` of W. y: [rows, end − first] in rows of `stride`.
+#[inline(always)]
+fn stream_all<L: Lanes>(lanes: L, product: Product, x: &[f32], weight: &[f32], y: &mut [f32], stride: usize) {
     let Product { rows, depth, columns, first, end } = product;
-    let (x, weight) = (&x[..rows * depth], &weight[..depth * columns]);
     let vectors = (end - first) / LANES;
-    let y = out.pointer(rows * columns); // used for this part's columns only
+    assert!(x.len() >= rows * depth && weight.len() >= depth * columns && end <= columns);
+    assert!(end - first <= stride && y.len() >= (rows - 1) * stride + end - first);
+    // columns k..k + 8 of x, side by side: in x they are a power of two apart as often as not
+    let mut x_block = [[0.0; 8]; FEW_ROWS];
     for k in (0..depth).step_by(8) {
         let steps = (depth - k).min(8);
-        // SAFETY (both): k + steps ≤ depth, first + 16 · vectors ≤ columns.
+        for (x, block) in x.chunks_exact(depth).zip(&mut x_block) {
+            block[..steps].copy_from_slice(&x[k..k + steps]);
+        }
+        let stream = Stream { x: &x_block[..rows], w_stride: columns, y_stride: stride, vectors };
+        // SAFETY: by the assertions; k + steps ≤ depth, first + 16 · vectors ≤ end.
         unsafe {
-            let (x, w, y) = (x.as_ptr().add(k), weight.as_ptr().add(k * columns + first), y.add(first));
-            if steps < 8 {
-                (0..steps).for_each(|i| {
-                    stream::<L, 1>(lanes, rows, depth, x.add(i), w.add(i * columns), columns, vectors, y);
-                });
-            } else if rows == 1 {
-                stream_one_row::<L>(lanes, x, w, columns, vectors, y);
-            } else {
-                stream::<L, 8>(lanes, rows, depth, x, w, columns, vectors, y);
+            let (w, y) = (weight.as_ptr().add(k * columns + first), y.as_mut_ptr());
+            match (steps, rows) {
+                (8, 1) => stream.one_row::<L>(lanes, w, y),
+                (8, _) => stream.rows::<L, 8>(lanes, 0, w, y),
+                _ => (0..steps).for_each(|i| stream.rows::<L, 1>(lanes, i, w.add(i * columns), y)),
             }
         }
         // the ragged right edge, one number at a time
         for row in 0..rows {
             for column in first + vectors * LANES..end {
+                let y = &mut y[row * stride + column - first];
                 for i in k..k + steps {
-                    // SAFETY: row < rows, column < columns.
-                    let y = unsafe { &mut *y.add(row * columns + column) };
                     *y = x[row * depth + i].mul_add(weight[i * columns + column], *y);
                 }
             }
@@ -128,64 +165,62 @@ fn few_rows_of<L: Lanes>(lanes: L, product: Product, x: &[f32], weight: &[f32], 
     }
 }
 
-/// `y[r, ..] += x[r, 0..STEPS] · w[0..STEPS, ..]` for all rows: each vector of w is loaded once.
-///
-/// # Safety
-/// x: [rows, STEPS] with stride `depth`, w: [STEPS, 16 · vectors] and y: [rows, 16 · vectors] with stride `columns` must
-/// lie inside their buffers.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn stream<L: Lanes, const STEPS: usize>(
-    lanes: L,
-    rows: usize,
-    depth: usize,
-    x: *const f32,
-    w: *const f32,
-    columns: usize,
+/// Eight rows of W on their way through the registers.
+#[derive(Clone, Copy)]
+struct Stream<'a> {
+    x: &'a [[f32; 8]], // [rows, 8]
+    w_stride: usize,
+    y_stride: usize,
     vectors: usize,
-    y: *mut f32,
-) {
-    for vector in 0..vectors {
-        // SAFETY: the caller's promise.
-        unsafe {
-            // the rows of W after these
-            (STEPS..2 * STEPS).for_each(|i| lanes.prefetch(w.wrapping_add(i * columns + vector * LANES)));
-            let w: [L::Vector; STEPS] = std::array::from_fn(|i| lanes.load(w.add(i * columns + vector * LANES)));
-            for row in 0..rows {
-                let y = y.add(row * columns + vector * LANES);
-                let mut sum = lanes.load(y);
-                for (i, w) in w.iter().enumerate() {
-                    sum = lanes.multiply_add(lanes.splat(*x.add(row * depth + i)), *w, sum);
+}
+
+impl Stream<'_> {
+    /// `y[r, ..] += x[r, first..first + STEPS] · w[0..STEPS, ..]` for all rows: each vector of w is loaded once.
+    ///
+    /// # Safety
+    /// w: [STEPS, 16 · vectors] and y: [rows, 16 · vectors] must lie inside their buffers.
+    #[inline(always)]
+    unsafe fn rows<L: Lanes, const STEPS: usize>(self, lanes: L, first: usize, w: *const f32, y: *mut f32) {
+        for vector in 0..self.vectors {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let (w, mut y) = (w.add(vector * LANES), y.add(vector * LANES));
+                // the rows of W after these
+                (STEPS..2 * STEPS).for_each(|i| lanes.prefetch(w.wrapping_add(i * self.w_stride)));
+                let w: [L::Vector; STEPS] = std::array::from_fn(|i| lanes.load(w.add(i * self.w_stride)));
+                for x in self.x {
+                    let mut sum = lanes.load(y);
+                    for (w, x) in w.iter().zip(&x[first..first + STEPS]) {
+                        sum = lanes.multiply_add(lanes.splat(*x), *w, sum);
+                    }
+                    lanes.store(sum, y);
+                    y = y.wrapping_add(self.y_stride);
                 }
-                lanes.store(sum, y);
             }
         }
     }
-}
 
-/// The same for one row, with the numbers of x kept in registers.
-///
-/// # Safety
-/// As `stream`, with eight steps and one row.
-#[inline(always)]
-unsafe fn stream_one_row<L: Lanes>(
-    lanes: L,
-    x: *const f32,
-    w: *const f32,
-    columns: usize,
-    vectors: usize,
-    y: *mut f32,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let x: [L::Vector; 8] = std::array::from_fn(|i| lanes.splat(*x.add(i)));
-        for vector in 0..vectors {
-            let (w, y) = (w.add(vector * LANES), y.add(vector * LANES));
-            let mut sum = lanes.load(y);
-            for (i, x) in x.iter().enumerate() {
-                sum = lanes.multiply_add(*x, lanes.load(w.add(i * columns)), sum);
+    /// The same for one row and eight steps, with the numbers of x kept in registers.
+    ///
+    /// # Safety
+    /// As `rows`.
+    #[inline(always)]
+    unsafe fn one_row<L: Lanes>(self, lanes: L, w: *const f32, y: *mut f32) {
+        let x = self.x[0].map(|x| lanes.splat(x));
+        // the processor sees that rows are read in order, but not where the next ones begin
+        for row in 8..16 {
+            (0..4).for_each(|line| lanes.prefetch(w.wrapping_add(row * self.w_stride + line * LANES)));
+        }
+        for vector in 0..self.vectors {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let (w, y) = (w.add(vector * LANES), y.add(vector * LANES));
+                let mut sum = lanes.load(y);
+                for (i, x) in x.iter().enumerate() {
+                    sum = lanes.multiply_add(*x, lanes.load(w.add(i * self.w_stride)), sum);
+                }
+                lanes.store(sum, y);
             }
-            lanes.store(sum, y);
         }
     }
 }
@@ -250,12 +285,12 @@ fn pack<L: Lanes>(
     steps: usize,
     packed: &mut [f32],
 ) {
-    let panel = L::TILE_VECTORS * LANES;
-    for step in 0..steps {
-        let row = &weight[step * columns..][block.clone()];
-        for (number, values) in row.chunks(panel).enumerate() {
-            let to = &mut packed[(number * steps + step) * panel..][..panel];
-            if values.len() == panel {
+    let width = L::TILE_VECTORS * LANES;
+    for (column, panel) in block.clone().step_by(width).zip(packed.chunks_exact_mut(steps * width)) {
+        let end = (column + width).min(block.end);
+        for (row, to) in weight.chunks(columns).zip(panel.chunks_exact_mut(width)) {
+            let values = &row[column..end];
+            if values.len() == width {
                 for (to, values) in to.as_chunks_mut::<LANES>().0.iter_mut().zip(values.as_chunks::<LANES>().0) {
                     *to = lanes.to_array(lanes.from_array(*values));
                 }
