@@ -4,7 +4,6 @@
 // The wire, seen as bytes, and the contract
 pub mod contract;
 pub mod http;
-pub mod oddities;
 pub mod sse;
 pub mod stream;
 pub mod transcript;

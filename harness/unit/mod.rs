@@ -11,6 +11,7 @@ mod http;
 mod kernels;
 mod layers;
 mod models;
+mod oddities;
 mod oracle;
 mod pool_manager;
 mod process;
@@ -34,9 +35,12 @@ mod worker_inference;
 mod worker_validate;
 mod writers;
 
+/// A name and a function that panics where something does not hold.
+type Test = (&'static str, fn());
+
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
-    let topics: &[&[(&str, fn())]] = &[
+    let topics: &[&[Test]] = &[
         architecture::TESTS,
         cache::TESTS,
         contract::TESTS,

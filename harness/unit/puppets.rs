@@ -14,7 +14,6 @@ use llorch::harness::verdict::{Finding, Settle, Verdict};
 #[derive(Debug, Default)]
 pub struct Toy {
     ours: bool,
-    stub: bool,
     lanes: Vec<Lane>,
     pub abandoned: AtomicUsize,
     on_stage: Mutex<Stage>,
@@ -29,11 +28,11 @@ struct Stage {
 
 impl Toy {
     pub fn ours() -> Arc<Self> {
-        Toy::with(true, false, Vec::new())
+        Toy::with(true, Vec::new())
     }
 
-    pub fn with(ours: bool, stub: bool, lanes: Vec<Lane>) -> Arc<Self> {
-        Arc::new(Toy { ours, stub, lanes, ..Toy::default() })
+    pub fn with(ours: bool, lanes: Vec<Lane>) -> Arc<Self> {
+        Arc::new(Toy { ours, lanes, ..Toy::default() })
     }
 
     /// How many cases were on the stage together, at most.

@@ -25,7 +25,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("runner/cases_run_at_once_and_no_more_than_jobs", cases_run_at_once_and_no_more_than_jobs),
     ("runner/a_serial_case_is_alone", a_serial_case_is_alone),
     ("runner/a_missing_lane_skips_and_a_required_one_fails", a_missing_lane_skips_and_a_required_one_fails),
-    ("runner/stub_cases_are_asked_of_our_stub_only", stub_cases_are_asked_of_our_stub_only),
+    ("runner/stub_cases_are_asked_of_our_worker_only", stub_cases_are_asked_of_our_worker_only),
     ("runner/a_run_inside_a_run", a_run_inside_a_run),
     ("runner/backgrounds_and_rules_are_played", backgrounds_and_rules_are_played),
     ("runner/an_interrupted_run_keeps_what_ended", an_interrupted_run_keeps_what_ended),
@@ -163,16 +163,15 @@ fn a_missing_lane_skips_and_a_required_one_fails() {
     let required = || Terms { required: [Lane::Gpu].into(), ..Terms::default() };
     assert_eq!(verdict(Toy::ours(), Terms::default()), Verdict::Skipped);
     assert_eq!(verdict(Toy::ours(), required()), Verdict::Fail, "at any level");
-    let equipped = Toy::with(false, false, vec![Lane::Gpu]);
+    let equipped = Toy::with(false, vec![Lane::Gpu]);
     assert_eq!(verdict(equipped, required()), Verdict::Pass);
 }
 
-fn stub_cases_are_asked_of_our_stub_only() {
+fn stub_cases_are_asked_of_our_worker_only() {
     let text = "@LL-T @must @stub\nFeature: toy\n@case:a\nScenario: a\nThen it holds\n";
-    let verdict = |ours, stub| play(Toy::with(ours, stub, Vec::new()), text, Terms::default())[0].verdict;
-    assert_eq!(verdict(true, true), Verdict::Pass);
-    assert_eq!(verdict(true, false), Verdict::Skipped);
-    assert_eq!(verdict(false, true), Verdict::Skipped);
+    let verdict = |ours| play(Toy::with(ours, Vec::new()), text, Terms::default())[0].verdict;
+    assert_eq!(verdict(true), Verdict::Pass);
+    assert_eq!(verdict(false), Verdict::Skipped);
 }
 
 fn a_run_inside_a_run() {

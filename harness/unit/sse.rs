@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use llorch::harness::oddities::{TEXT, oddities};
+use super::oddities::{TEXT, oddities};
 use llorch::harness::sse::{Parser, ProblemKind, Severity};
 use llorch::harness::transcript::Transcript;
 use proptest::prelude::*;

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use llorch::harness::http::Base;
-use llorch::harness::oddities::{TEXT, oddities};
+use super::oddities::{TEXT, oddities};
 use llorch::harness::stream::{Caps, Opened, Stream};
 use llorch::harness::transcript::End;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use llorch::harness::Verdict;
 use llorch::harness::http::{Headers, Request};
-use llorch::harness::oddities::oddities;
+use super::oddities::oddities;
 use llorch::harness::transcript::{End, RULES, Scope, Transcript};
 use serde_json::{Value, json};
 
