@@ -25,8 +25,7 @@ pub const TESTS: &[(&str, fn())] = &[
 ];
 
 /// (layers, heads, head size, context, vocabulary): one of odd sizes, one whose prompts are longer than a chunk
-const SHAPES: [(usize, usize, usize, usize, usize); 3] =
-    [(2, 3, 5, 40, 50), (2, 2, 64, 300, 70), (1, 3, 32, 150, 33)];
+const SHAPES: [(usize, usize, usize, usize, usize); 3] = [(2, 3, 5, 40, 50), (2, 2, 64, 300, 70), (1, 3, 32, 150, 33)];
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()

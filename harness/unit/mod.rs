@@ -1,5 +1,6 @@
 //! The small tests of single parts, beside the scenarios: one file per topic, each with a table of named functions.
 
+mod allocation;
 mod cache;
 mod kernels;
 mod layers;
@@ -8,6 +9,6 @@ mod oracle;
 
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
-    let topics: &[&[(&str, fn())]] = &[cache::TESTS, kernels::TESTS, layers::TESTS, oracle::TESTS];
+    let topics: &[&[(&str, fn())]] = &[allocation::TESTS, cache::TESTS, kernels::TESTS, layers::TESTS, oracle::TESTS];
     topics.iter().copied().flatten().map(|(name, test)| (format!("unit/{name}"), *test)).collect()
 }

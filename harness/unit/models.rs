@@ -55,5 +55,7 @@ pub fn model(configuration: &Gpt2Configuration, seed: u64) -> Gpt2 {
 
 pub fn tokens(configuration: &Gpt2Configuration, seed: u64, count: usize) -> Vec<u32> {
     let vocabulary = configuration.vocab_size as f32;
-    (0..count as u64).map(|index| (((noise(seed, index) + 0.5) * vocabulary) as u32).min(vocabulary as u32 - 1)).collect()
+    (0..count as u64)
+        .map(|index| (((noise(seed, index) + 0.5) * vocabulary) as u32).min(vocabulary as u32 - 1))
+        .collect()
 }

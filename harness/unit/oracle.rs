@@ -17,13 +17,13 @@ pub const TESTS: &[(&str, fn())] = &[
 
 /// (layers, heads, head size, context, vocabulary), tokens
 const SHAPES: [((usize, usize, usize, usize, usize), usize); 9] = [
-    ((2, 3, 5, 20, 50), 7),     // odd heads, a head smaller than a vector
-    ((1, 1, 16, 32, 64), 16),   // T = D: a transposed k has the right shape
-    ((2, 4, 8, 16, 50), 1),     // one token
-    ((1, 2, 1, 8, 3), 8),       // heads of one number
-    ((3, 3, 32, 80, 100), 80),  // the whole context, over a block of the cache
+    ((2, 3, 5, 20, 50), 7),      // odd heads, a head smaller than a vector
+    ((1, 1, 16, 32, 64), 16),    // T = D: a transposed k has the right shape
+    ((2, 4, 8, 16, 50), 1),      // one token
+    ((1, 2, 1, 8, 3), 8),        // heads of one number
+    ((3, 3, 32, 80, 100), 80),   // the whole context, over a block of the cache
     ((2, 2, 64, 200, 130), 150), // two chunks of a prompt, three blocks
-    ((1, 5, 17, 70, 33), 66),   // nothing is a multiple of anything
+    ((1, 5, 17, 70, 33), 66),    // nothing is a multiple of anything
     ((4, 7, 3, 13, 19), 13),
     ((1, 12, 64, 64, 257), 20), // a base-sized block
 ];
@@ -35,9 +35,7 @@ fn differences(sizes: &Gpt2Configuration, count: usize, instructions: Instructio
     let trace = oracle::trace(sizes, &weights(sizes, 7), &tokens).expect("the oracle runs");
     let mut recorder = Recorder::new(true);
     let (mut cache, mut scratch) = (model.cache(), Scratch::new(sizes, 1, instructions));
-    model
-        .forward(&tokens, &mut cache, &mut scratch, LogitRows::All, &mut recorder, &|| false)
-        .expect("the pass runs");
+    model.forward(&tokens, &mut cache, &mut scratch, LogitRows::All, &mut recorder, &|| false).expect("the pass runs");
     assert_eq!(
         recorder.tensors.keys().collect::<Vec<_>>(),
         trace.tensors.keys().collect::<Vec<_>>(),

@@ -14,14 +14,7 @@ pub struct AttentionOutput {
 
 impl AttentionOutput {
     /// out: [T, C] from merged: [T, C]
-    pub fn forward<T: Tap>(
-        &self,
-        compute: &mut Compute,
-        merged: &[f32],
-        out: &mut [f32],
-        layer: usize,
-        tap: &mut T,
-    ) {
+    pub fn forward<T: Tap>(&self, compute: &mut Compute, merged: &[f32], out: &mut [f32], layer: usize, tap: &mut T) {
         let bias = self.bias.values();
         compute.matmul(merged, self.weight.values(), bias, out, |_, _| {});
         tap.tensor(Station::AttentionOutput, layer, &[out.len() / bias.len(), bias.len()], || out.to_vec());
