@@ -7,8 +7,11 @@ mod layers;
 mod models;
 mod oracle;
 
+/// The tests of one file.
+type Topic = &'static [(&'static str, fn())];
+
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
-    let topics: &[&[(&str, fn())]] = &[allocation::TESTS, cache::TESTS, kernels::TESTS, layers::TESTS, oracle::TESTS];
+    let topics: &[Topic] = &[allocation::TESTS, cache::TESTS, kernels::TESTS, layers::TESTS, oracle::TESTS];
     topics.iter().copied().flatten().map(|(name, test)| (format!("unit/{name}"), *test)).collect()
 }

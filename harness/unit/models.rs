@@ -17,9 +17,9 @@ pub fn noise_vector(seed: u64, length: usize, scale: f32) -> Vec<f32> {
 }
 
 /// (layers, heads, head size, context, vocabulary)
-pub fn configuration(
-    (n_layer, n_head, head_size, n_ctx, vocab_size): (usize, usize, usize, usize, usize),
-) -> Gpt2Configuration {
+pub type Sizes = (usize, usize, usize, usize, usize);
+
+pub fn configuration((n_layer, n_head, head_size, n_ctx, vocab_size): Sizes) -> Gpt2Configuration {
     Gpt2Configuration {
         n_layer,
         n_head,

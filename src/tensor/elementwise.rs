@@ -18,7 +18,7 @@ pub(super) fn exp<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
     let r = lanes.multiply_add(n, lanes.splat(-LN_2_LOW), r);
 
     let mut p = lanes.splat(1.987_569_1e-4);
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = lanes.multiply_add(p, r, lanes.splat(coefficient));
     }
     let p = lanes.multiply_add(p, lanes.multiply(r, r), r);
