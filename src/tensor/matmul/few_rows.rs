@@ -134,8 +134,9 @@ impl Stream<'_> {
             unsafe {
                 let (w, y) = (w.add(vector * LANES), y.add(vector * LANES));
                 let mut sum = lanes.load(y);
-                for (i, x) in x.iter().enumerate() {
-                    sum = lanes.multiply_add(*x, lanes.load(w.add(i * self.w_stride)), sum);
+                let w: [L::Vector; 8] = std::array::from_fn(|i| lanes.load(w.add(i * self.w_stride)));
+                for (w, x) in w.iter().zip(&x) {
+                    sum = lanes.multiply_add(*x, *w, sum);
                 }
                 lanes.store(sum, y);
             }
