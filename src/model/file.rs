@@ -117,6 +117,13 @@ pub fn from_bytes(
     load(plan, Format::Safetensors, path, "embedded", &mut |_| {})
 }
 
+/// A GGUF file that is in memory.
+pub fn from_gguf_bytes(gguf: impl Into<FileBytes>) -> Result<ModelFile, ModelError> {
+    let path = Path::new("embedded model");
+    let plan = gguf_gpt2::plan_bytes(Arc::new(gguf.into())).map_err(|problem| problem.of(path))?;
+    load(plan, Format::Gguf, path, "embedded", &mut |_| {})
+}
+
 fn load(
     mut plan: Plan,
     format: Format,

@@ -8,14 +8,14 @@ use super::{GgufTokenizer, HEAD, Plan, TokenizerSource};
 use crate::model::configuration::Gpt2Configuration;
 use crate::model::error::{ModelError, Problem};
 use crate::model::weights::bytes::FileBytes;
-use crate::model::weights::gguf::{self, Header, TensorEntry, file_type_name};
+use crate::model::weights::gguf::{self, Header, TensorEntry, Value, file_type_name};
 use crate::model::weights::load::Stored;
 
 pub(super) fn plan(file: &Path) -> Result<Plan, ModelError> {
     FileBytes::map(file).and_then(plan_bytes).map_err(|problem| problem.of(file))
 }
 
-fn plan_bytes(file: Arc<FileBytes>) -> Result<Plan, Problem> {
+pub(super) fn plan_bytes(file: Arc<FileBytes>) -> Result<Plan, Problem> {
     let header = gguf::read(&file)?;
     check_architecture(&header)?;
     let mut found: HashMap<&str, &TensorEntry> = header.tensors.iter().map(|entry| (entry.name, entry)).collect();
@@ -102,6 +102,10 @@ fn read_tokenizer(header: &Header) -> Result<TokenizerSource, Problem> {
     };
     const TOKENS: &str = "tokenizer.ggml.tokens";
     const TYPES: &str = "tokenizer.ggml.token_type";
+    const MERGES: &str = "tokenizer.ggml.merges";
+    for key in [TOKENS, TYPES, MERGES] {
+        check_length(header, key)?;
+    }
     let tokens = header.strings(TOKENS)?.ok_or_else(|| Problem::MissingKey { key: TOKENS.into() })?;
     let tokens: Vec<String> = tokens.map(String::from).collect();
     let token_types: Vec<i32> = match header.integers(TYPES)? {
@@ -115,7 +119,7 @@ fn read_tokenizer(header: &Header) -> Result<TokenizerSource, Problem> {
         let (found, expected) = (token_types.len() as u64, tokens.len() as u64);
         return Err(Problem::KeysDisagree { key: TYPES.into(), found, other: TOKENS.into(), expected });
     }
-    let merges = header.strings("tokenizer.ggml.merges")?;
+    let merges = header.strings(MERGES)?;
     let id = |key: &str| -> Result<Option<u32>, Problem> {
         let Some(id) = header.unsigned(key)? else { return Ok(None) };
         match u32::try_from(id) {
@@ -137,6 +141,17 @@ fn read_tokenizer(header: &Header) -> Result<TokenizerSource, Problem> {
         token_types,
         merges: merges.map(|merges| merges.map(String::from).collect()).unwrap_or_default(),
     }))
+}
+
+/// Longer than any vocabulary: refused before it is copied out of the file.
+fn check_length(header: &Header, key: &str) -> Result<(), Problem> {
+    const MAX_TOKENS: u64 = 1 << 22;
+    match header.get(key).and_then(Value::as_array) {
+        Some(array) if array.count > MAX_TOKENS => {
+            Err(Problem::OverLimit { what: format!("the length of `{key}`"), found: array.count, limit: MAX_TOKENS })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Hugging Face's name (without prefix) and llama.cpp's, for what stands outside the blocks and inside them.

@@ -16,7 +16,7 @@ use crate::model::weights::load::Stored;
 use crate::model::weights::safetensors::{self, TensorEntry};
 
 const MAX_CONFIGURATION_BYTES: u64 = 1 << 20;
-const MAX_INDEX_BYTES: u64 = 16 << 20;
+const MAX_INDEX_BYTES: u64 = 2 << 20;
 
 /// One tensor of any of the files, by its name without the prefix.
 struct Found {
