@@ -69,7 +69,10 @@ fn decode(configuration: &Gpt2Configuration, model: &Gpt2, scratch: &mut Scratch
         rate = rate.max(read as f64 / time / 1e9);
     }
     let tokens = rate * 1e9 / read as f64;
-    println!("  decode           {rate:7.1} of {limit:6.1} GB/s     {:4.0} %   {tokens:7.1} tokens/s", 100.0 * rate / limit);
+    println!(
+        "  decode           {rate:7.1} of {limit:6.1} GB/s     {:4.0} %   {tokens:7.1} tokens/s",
+        100.0 * rate / limit
+    );
 }
 
 fn prefill(configuration: &Gpt2Configuration, model: &Gpt2, scratch: &mut Scratch, threads: usize, rows: usize) {

@@ -1,5 +1,6 @@
 //! The small tests of single parts, beside the scenarios: one file per topic, each with a table of named functions.
 
+mod allocation;
 mod architecture;
 mod cache;
 mod contract;
@@ -41,6 +42,7 @@ type Test = (&'static str, fn());
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
     let topics: &[&[Test]] = &[
+        allocation::TESTS,
         architecture::TESTS,
         cache::TESTS,
         contract::TESTS,
