@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 
+use llorch::layers::Gpt2;
 use llorch::layers::NoTap;
-use llorch::model::gpt2::{LogitRows, Scratch};
-use llorch::model::{Gpt2, Gpt2Configuration, Weight, Weights};
+use llorch::layers::gpt2::{LogitRows, Scratch};
+use llorch::model::{Gpt2Configuration, Weight, Weights};
 use llorch::tensor::{Instructions, MatrixMut, MatrixRef, Threads, multiply};
 use nix::time::ClockId;
 

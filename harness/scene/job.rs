@@ -43,7 +43,14 @@ impl Job {
             // The scenario may have ended meanwhile: then nobody listens, and the stream closes as it is dropped.
             let _ = opened.send(Stream::open(&base, &asked, Caps::default()));
         });
-        let mut job = Job { label: label.into(), job_id: job_id.into(), request, sent, cancelled: None, state: State::Opening(state) };
+        let mut job = Job {
+            label: label.into(),
+            job_id: job_id.into(),
+            request,
+            sent,
+            cancelled: None,
+            state: State::Opening(state),
+        };
         job.wait_for_head(Duration::from_millis(300));
         job
     }

@@ -212,7 +212,8 @@ impl Scene {
             Some(code) => format!("exit code {code} within {within:.0?}"),
             None => format!("an exit code other than 0 within {within:.0?}"),
         };
-        let exit = process.wait_for_exit(within).map_err(|finding| Finding { expected: expected.clone(), ..finding })?;
+        let exit =
+            process.wait_for_exit(within).map_err(|finding| Finding { expected: expected.clone(), ..finding })?;
         let right = match (code, exit) {
             (Some(code), Exit::Code(found)) => code == found,
             (None, Exit::Code(found)) => found != 0,

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use llorch::layers::NoTap;
-use llorch::model::gpt2::{LogitRows, Scratch};
+use llorch::layers::gpt2::{LogitRows, Scratch};
 use llorch::tensor::Instructions;
 
 use super::models::{configuration, model, tokens};

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 use llorch::cache::KvCache;
+use llorch::layers::Gpt2;
 use llorch::layers::NoTap;
-use llorch::model::Gpt2;
-use llorch::model::gpt2::{ForwardError, LogitRows, Scratch};
+use llorch::layers::gpt2::{ForwardError, LogitRows, Scratch};
 use llorch::parity::Recorder;
 use llorch::tensor::Instructions;
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use llorch::model::{Gpt2, Gpt2Configuration, Weight, Weights};
+use llorch::layers::Gpt2;
+use llorch::model::{Gpt2Configuration, Weight, Weights};
 
 /// Numbers without a pattern: splitmix64 of a seed and an index.
 pub fn noise(seed: u64, index: u64) -> f32 {

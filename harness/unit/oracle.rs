@@ -1,8 +1,8 @@
 //! The fast pass against the f64 oracle, station by station, on shapes that a kernel would rather not have.
 
 use llorch::layers::NoTap;
+use llorch::layers::gpt2::{LogitRows, Scratch};
 use llorch::model::Gpt2Configuration;
-use llorch::model::gpt2::{LogitRows, Scratch};
 use llorch::parity::{Recorder, oracle};
 use llorch::tensor::Instructions;
 

@@ -1,12 +1,12 @@
 //! GPT-2 of any size: its weights, and the forward pass through them.
 
-use super::{Gpt2Configuration, ModelError, Weight, Weights};
 use crate::cache::{CacheError, CacheShape, KvCache};
 use crate::layers::operations::Norm;
 use crate::layers::{
     Activations, AttentionOutput, Block, Chunk, Embedding, FeedForward, Honest, LayerNorm, Operations, Qkv, Station,
     Tap, attention,
 };
+use crate::model::{Gpt2Configuration, ModelError, Weight, Weights};
 use crate::tensor::{Buffer, Compute, Instructions};
 
 pub struct Gpt2 {
