@@ -12,7 +12,7 @@ use super::service::Service;
 use crate::backend::StartError;
 
 const ATTEMPTS: u32 = 3;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 const BACK_OFF: Duration = Duration::from_millis(200);
 
 /// What the pool manager is told.
