@@ -18,7 +18,7 @@ fn asked(world: &mut World, method: String, path: String) {
     world.scene.ask(&method, &path).settle();
 }
 
-#[when(regex = r#"^POST "([^"]+)" is asked with (no token|a wrong token|half the token)$"#)]
+#[when(regex = r#"^POST "([^"]+)" is asked with (no token|a wrong token|half the token|the token and more)$"#)]
 fn asked_with(world: &mut World, path: String, credentials: String) {
     world.scene.ask_with(&path, Credentials::of(&credentials)).settle();
 }
@@ -53,9 +53,24 @@ fn answer_matches(world: &mut World, message: String) {
     world.scene.answer_matches(&message).settle();
 }
 
+#[when("a job is sent with a prompt that the context can't hold")]
+fn sent_beyond_context(world: &mut World) {
+    world.scene.send_beyond_context().settle();
+}
+
 #[then(regex = r#"^the answer's field "([^"]+)" is (?:"([^"]*)"|(\S+))$"#)]
 fn field_is(world: &mut World, field: String, text: String, other: String) {
     world.scene.field_is(&field, &text, &other).settle();
+}
+
+#[then(regex = r#"^the answer's field "([^"]+)" is above (\d+)$"#)]
+fn field_is_above(world: &mut World, field: String, least: u64) {
+    world.scene.field_is_above(&field, least).settle();
+}
+
+#[then(regex = r#"^each job's header "([^"]+)" is another$"#)]
+fn header_differs(world: &mut World, name: String) {
+    world.scene.header_differs(&name).settle();
 }
 
 #[then(regex = r#"^the answer's field "([^"]+)" is the id the worker was started with$"#)]

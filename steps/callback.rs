@@ -1,5 +1,7 @@
 //! The ready callback, as the pool manager sees it.
 
+use std::time::Duration;
+
 use cucumber::{given, then};
 
 use super::World;
@@ -40,6 +42,11 @@ fn called_back(world: &mut World, times: usize) {
 #[then("the callback carries the spawn token as its bearer")]
 fn carries_token(world: &mut World) {
     world.scene.callback_carries_token().settle();
+}
+
+#[then(regex = r"^an attempt is given up within (\d+) seconds$")]
+fn gives_up(world: &mut World, seconds: u64) {
+    world.scene.gives_up_waiting(Duration::from_secs(seconds)).settle();
 }
 
 #[then("the attempts came at growing distances")]

@@ -17,6 +17,7 @@ pub enum Credentials {
     None,
     Wrong,
     Half,
+    Longer,
 }
 
 impl Credentials {
@@ -24,6 +25,7 @@ impl Credentials {
         match words {
             "no token" => Credentials::None,
             "a wrong token" => Credentials::Wrong,
+            "the token and more" => Credentials::Longer,
             _ => Credentials::Half,
         }
     }
@@ -40,6 +42,7 @@ impl Scene {
             Credentials::None => request,
             Credentials::Wrong => request.bearer(&API_TOKEN.chars().rev().collect::<String>()),
             Credentials::Half => request.bearer(&API_TOKEN[..API_TOKEN.len() / 2]),
+            Credentials::Longer => request.bearer(&format!("{API_TOKEN}0")),
         };
         self.send(&request).map(drop)
     }
@@ -146,6 +149,14 @@ impl Scene {
         Err(answer.evidence(Finding::fail(format!("{field}: {wanted}"), format!("{field}: {found}"))))
     }
 
+    pub fn field_is_above(&mut self, field: &str, least: u64) -> Result<(), Finding> {
+        let (found, answer) = self.field(field)?;
+        if found.as_f64().is_some_and(|found| found > least as f64) {
+            return Ok(());
+        }
+        Err(answer.evidence(Finding::fail(format!("{field}: more than {least}"), format!("{field}: {found}"))))
+    }
+
     pub fn field_is_worker_id(&mut self, field: &str) -> Result<(), Finding> {
         let id = self.worker()?.worker_id().unwrap_or_default().to_owned();
         self.field_is(field, &id, "")
@@ -164,6 +175,34 @@ impl Scene {
         }
         let found = if answer.header(name).is_none() { "no such header".into() } else { format!("{found:?}") };
         Err(answer.evidence(Finding::fail(format!("the header {name}: {expected}"), found)))
+    }
+
+    /// The same header of each job's answer, every time another value.
+    pub fn header_differs(&mut self, name: &str) -> Result<(), Finding> {
+        let mut values: Vec<String> = Vec::new();
+        for job in &mut self.jobs {
+            let transcript = job.transcript(PATIENCE)?;
+            let value = transcript.headers.get(name).unwrap_or_default().to_owned();
+            if values.contains(&value) {
+                let finding = Finding::fail(format!("another {name} for each request"), format!("{value:?} twice"));
+                return Err(transcript.evidence(finding));
+            }
+            values.push(value);
+        }
+        Ok(())
+    }
+
+    /// A prompt of allowed length and of more tokens than the context: each rare character is one at least.
+    pub fn send_beyond_context(&mut self) -> Result<(), Finding> {
+        const CHARACTERS: usize = 16_384;
+        let context = self.worker()?.health()?["context_length"].as_u64().unwrap_or(u64::MAX);
+        if context >= CHARACTERS as u64 {
+            let found = format!("a context of {context} tokens may hold every prompt of 32768 characters");
+            return Err(Finding::unimplemented("a prompt that the context can't hold", found));
+        }
+        let mut job = cell::base_job(&unique("too-much"));
+        job.insert("prompt".into(), "𠮷 ".repeat(CHARACTERS).into());
+        self.send_authorized(Request::post("/execute").json(&Value::Object(job)))
     }
 
     /// The fields of a 400, in any order; `stop[2]` counts as `stop`.

@@ -208,9 +208,10 @@ impl Scene {
 
     pub fn cancel(&mut self, label: &str) -> Result<(), Finding> {
         let job_id = self.job(label)?.job_id.clone();
+        let asked = Instant::now();
         self.cancel_id(&job_id)?;
-        let now = Instant::now();
-        self.job(label)?.cancelled = Some(now);
+        let job = self.job(label)?;
+        (job.cancel_asked, job.cancelled) = (Some(asked), Some(Instant::now()));
         Ok(())
     }
 
@@ -229,11 +230,8 @@ impl Scene {
 
     pub fn goes_on(&mut self, label: &str) -> Result<(), Finding> {
         let job = self.job(label)?;
-        if job.goes_on() {
-            return Ok(());
-        }
-        let finding = Finding::fail(format!("the job {label:?} goes on"), "it has ended");
-        Err(job.transcript(Duration::ZERO)?.evidence(finding))
+        let expected = format!("the job {label:?} goes on: more of its tokens come");
+        job.wait_for_more().map_err(|finding| Finding { expected, ..finding })
     }
 
     fn started_at(&mut self, label: &str) -> Result<Instant, Finding> {
@@ -334,7 +332,7 @@ impl Scene {
     }
 
     pub fn ends_with_error(&mut self, label: &str, code: &str, within: Duration) -> Result<(), Finding> {
-        let cancelled = self.job(label)?.cancelled.unwrap_or_else(Instant::now);
+        let cancelled = self.job(label)?.cancel_asked.unwrap_or_else(Instant::now);
         let expected = format!("error {code} within {within:.0?} of the cancel");
         let frame = self.job(label)?.wait_for_event("error", within);
         frame.map_err(|finding| Finding { expected: expected.clone(), ..finding })?;
