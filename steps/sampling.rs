@@ -14,11 +14,6 @@ fn run_with_each(world: &mut World, step: &Step) {
     world.scene.run_with_each(&records(step)).settle();
 }
 
-#[when("a job is run with")]
-fn run_with(world: &mut World, step: &Step) {
-    world.scene.run_with_each(&[super::world::pairs(step)]).settle();
-}
-
 #[when(regex = r"^a greedy job is run, and again with (.+)$")]
 fn run_with_stops(world: &mut World, stops: String) {
     world.scene.run_with_stops(Stops::of(&stops)).settle();

@@ -6,9 +6,9 @@ use super::World;
 use super::world::list;
 use crate::harness::Settle;
 
-#[given(regex = r#"^the scripted worker that (?:makes the mistake|has the oddity) "([^"]+)"$"#)]
+#[given(regex = r#"^the scripted worker that (?:is honest|(?:makes the mistake|has the oddity) "([^"]+)")$"#)]
 fn scripted(world: &mut World, name: String) {
-    world.scene.choose_scripted(&name).settle();
+    world.scene.choose_scripted((!name.is_empty()).then_some(name.as_str())).settle();
 }
 
 #[when(regex = r#"^the cases? "([^"]+)" judges? it$"#)]

@@ -37,6 +37,11 @@ fn silent_until(world: &mut World, waiting: String, running: String) {
     world.scene.silent_until_end_of(&waiting, &running).settle();
 }
 
+#[then("no two jobs report the same seed")]
+fn seeds_differ(world: &mut World) {
+    world.scene.seeds_differ().settle();
+}
+
 #[then("the frames are exactly")]
 fn frames_are(world: &mut World, step: &Step) {
     let expected = pairs(step);

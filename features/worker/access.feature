@@ -12,6 +12,7 @@ Feature: Access
       | execute-none     | /execute  | no token           |
       | execute-wrong    | /execute  | a wrong token      |
       | execute-prefix   | /execute  | half the token     |
+      | execute-longer   | /execute  | the token and more |
       | cancel-none      | /cancel   | no token           |
       | cancel-wrong     | /cancel   | a wrong token      |
       | shutdown-none    | /shutdown | no token           |

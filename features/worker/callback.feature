@@ -56,7 +56,7 @@ Feature: Ready callback
   Scenario: A pool manager that never answers does not hold the worker for ever
     Given a pool manager that never answers
     When the worker is started to call it back
-    Then the worker exits with a code other than 0 within 120 seconds
+    Then an attempt is given up within 40 seconds
 
   @case:worker/callback/9 @LL-W-016 @must @fresh
   Scenario: The spawn token is the callback's bearer
@@ -76,7 +76,7 @@ Feature: Ready callback
   Scenario: An address that only resembles the test address is called
     Given a pool manager that accepts
     When the worker is started with the callback "http://localhost:99990/"
-    Then the worker exits with a code other than 0 within 60 seconds
+    Then the worker exits with a code other than 0 within 30 seconds
 
   @case:worker/callback/12 @LL-W-018 @ours @fresh
   Scenario: The attempts are apart from each other

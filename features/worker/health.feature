@@ -33,3 +33,9 @@ Feature: Health
   Scenario: The uptime grows
     Given a worker
     Then the uptime grows within 3 seconds
+
+  @case:worker/health/6 @LL-W-103 @must @quick
+  Scenario: The memory that health reports is real
+    Given a worker that computes
+    When health is asked
+    Then the answer's field "memory_bytes" is above 0

@@ -88,6 +88,7 @@ Feature: Validation
       | stop        | ["another secret that must not come back, a stop sequence that is longer than a hundred bytes, as nobody would ever write"] |
       | temperature | 9.5                                |
     Then the answer is 400 with the code "INVALID_REQUEST"
+    And the answer is JSON
     And the answer matches the contract "error_body"
     And the answer does not contain "must not come back"
 
@@ -102,6 +103,7 @@ Feature: Validation
       | key           | body                                              |
       | broken-json   | {"job_id": "x", "prompt":                         |
       | empty         | (empty)                                           |
+      | two-values    | {"job_id":"x","prompt":"Hello.","max_tokens":1} {} |
       | list          | []                                                |
       | string        | "Hello."                                          |
       | not-a-number  | {"job_id":"x","prompt":"Hello.","temperature":NaN} |
@@ -167,3 +169,10 @@ Feature: Validation
       | no-job-id   | {}             |
       | wrong-type  | {"job_id": 7}  |
       | broken-json | {"job_id"      |
+
+  @case:worker/validation/12 @LL-W-124 @must
+  Scenario: A prompt that does not fit the context is refused, not cut
+    Given a worker that computes
+    When a job is sent with a prompt that the context can't hold
+    Then the answer is 400 with the code "INVALID_REQUEST"
+    And the answer lists exactly the fields "prompt"

@@ -370,6 +370,20 @@ impl Scene {
         }
     }
 
+    pub fn seeds_differ(&mut self) -> Result<(), Finding> {
+        let mut seeds: Vec<Value> = Vec::new();
+        for job in &mut self.jobs {
+            let transcript = job.transcript(PATIENCE)?;
+            let seed = transcript.need("started", "seed")?;
+            if seeds.contains(&seed) {
+                let finding = Finding::fail("a seed drawn anew for each job that has none", format!("{seed} twice"));
+                return Err(transcript.evidence(finding));
+            }
+            seeds.push(seed);
+        }
+        Ok(())
+    }
+
     pub fn frames_are(&mut self, label: &str, expected: &[(String, String)]) -> Result<(), Finding> {
         let transcript = self.transcript(label)?;
         let shown = |event: &str, data: &str| format!("{event} {data}");

@@ -156,9 +156,9 @@ impl Scene {
     /// Goes on until it has shown that no small limit holds, and no longer. A text may end before: then another seed is tried.
     pub fn run_without_limit(&mut self) -> Result<(), Finding> {
         for seed in 1..=8 {
-            let asked = json!({ "seed": seed });
-            let mut body = Self::body(&Map::new());
-            body["seed"] = seed.into();
+            // Hot, so that the text does not end by itself.
+            let Value::Object(asked) = json!({ "seed": seed, "temperature": 2.0 }) else { continue };
+            let mut body = Self::body(&asked);
             body.as_object_mut().map(|body| body.remove("max_tokens"));
             let stream = self.worker()?.execute(&body)?;
             let _ = stream.wait_until("many tokens", PATIENCE, |frames| {
@@ -166,7 +166,7 @@ impl Scene {
             });
             let transcript = stream.close();
             let ended = transcript.stop_reason();
-            self.runs.push(Run { asked: asked.as_object().cloned().unwrap_or_default(), transcript });
+            self.runs.push(Run { asked, transcript });
             if ended.as_deref() != Some("EOS") {
                 break;
             }

@@ -23,6 +23,7 @@ mod safetensors;
 mod sampling;
 mod scripted;
 mod selection;
+mod selftest;
 mod serve;
 mod sse;
 mod stream;
@@ -61,6 +62,7 @@ pub fn all() -> Vec<(String, fn())> {
         sampling::TESTS,
         scripted::TESTS,
         selection::TESTS,
+        selftest::TESTS,
         sse::TESTS,
         stream::TESTS,
         target::TESTS,
