@@ -152,15 +152,16 @@ impl Stream {
             }
             let left = until.saturating_duration_since(Instant::now());
             let found = match &progress.end {
-                Some((end, at)) => format!("the stream ended before ({end}, after {at:.1?})"),
+                Some(_) => "the stream ended before".to_string(),
                 None if left.is_zero() => format!("nothing of the kind within {deadline:.1?}"),
                 None => {
                     progress = changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
                     continue;
                 }
             };
-            let finding = Finding::fail(what, format!("{found}; {} frames had come", progress.parser.frames.len()));
-            return Err(self.transcript_of(&progress).evidence(finding));
+            let transcript = self.transcript_of(&progress);
+            let finding = Finding::fail(what, format!("{found}: {}", transcript.summary()));
+            return Err(transcript.evidence(finding));
         }
     }
 

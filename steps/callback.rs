@@ -19,29 +19,14 @@ fn matches(world: &mut World, message: String) {
     world.scene.callback_matches(&message).settle();
 }
 
-#[then("the callback carries the worker's id")]
-fn carries_id(world: &mut World) {
-    world.scene.callback_carries_id().settle();
-}
-
-#[then("the callback's uri is where the worker answers")]
-fn uri_answers(world: &mut World) {
-    world.scene.callback_uri_answers().settle();
-}
-
-#[then("the worker answered already when the callback came")]
-fn answered_already(world: &mut World) {
-    world.scene.answered_before_callback().settle();
+#[then(regex = r"^the callback (?:carries|is from) (.+)$")]
+fn carries(world: &mut World, what: String) {
+    world.scene.callback_is_right_about(&what).settle();
 }
 
 #[then(regex = r"^the worker called back exactly (\d+) times?$")]
 fn called_back(world: &mut World, times: usize) {
     world.scene.called_back(times).settle();
-}
-
-#[then("the callback carries the spawn token as its bearer")]
-fn carries_token(world: &mut World) {
-    world.scene.callback_carries_token().settle();
 }
 
 #[then(regex = r"^an attempt is given up within (\d+) seconds$")]

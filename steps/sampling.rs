@@ -19,19 +19,18 @@ fn run_with_stops(world: &mut World, stops: String) {
     world.scene.run_with_stops(Stops::of(&stops)).settle();
 }
 
-#[when("a job that ends by itself is run")]
-fn run_to_its_end(world: &mut World) {
-    world.scene.run_until_end_of_text().settle();
+#[when(regex = r"^a job (that ends by itself|without max_tokens) is run$")]
+fn run_to_its_end(world: &mut World, which: String) {
+    if which.contains("without") {
+        world.scene.run_without_limit().settle();
+    } else {
+        world.scene.run_until_end_of_text().settle();
+    }
 }
 
 #[when("the last job is run again with max_tokens at its tokens_out")]
 fn run_to_the_token(world: &mut World) {
     world.scene.run_again_to_the_token().settle();
-}
-
-#[when("a job is run without max_tokens")]
-fn run_without_limit(world: &mut World) {
-    world.scene.run_without_limit().settle();
 }
 
 #[then(regex = r"^(both|all|the first and the last|at least two of the) texts? (?:are equal|differ)$")]

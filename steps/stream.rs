@@ -6,8 +6,8 @@ use cucumber::gherkin::Step;
 use cucumber::then;
 
 use super::World;
-use crate::harness::Settle;
 use super::world::pairs;
+use crate::harness::Settle;
 
 const UNNAMED: &str = "the job";
 
@@ -35,11 +35,6 @@ fn tokens_stopped(world: &mut World, label: String) {
 #[then(regex = r#"^the stream "([^"]+)" carried no event before "([^"]+)" ended$"#)]
 fn silent_until(world: &mut World, waiting: String, running: String) {
     world.scene.silent_until_end_of(&waiting, &running).settle();
-}
-
-#[then("no two jobs report the same seed")]
-fn seeds_differ(world: &mut World) {
-    world.scene.seeds_differ().settle();
 }
 
 #[then("the frames are exactly")]

@@ -15,7 +15,7 @@ Feature: Mistakes that the harness catches
       | callback-fields-missing   | worker/callback/1     |
       | callback-other-worker     | worker/callback/1     |
       | callback-wildcard-uri     | worker/callback/1     |
-      | callback-other-port       | worker/callback/1     |
+      | callback-other-port       | worker/callback/13    |
       | callback-failure-ignored  | worker/callback/6     |
       | callback-once             | worker/callback/6     |
       | callback-endless          | worker/callback/6     |
@@ -181,6 +181,8 @@ Feature: Mistakes that the harness catches
       | temperature-ignored   | worker/sampling/15                    |
       | top-k-ignored         | worker/sampling/5/top_k               |
       | top-p-ignored         | worker/sampling/5/top_p               |
+      | min-p-ignored         | worker/sampling/5/min_p               |
+      | penalty-ignored       | worker/sampling/14/repetition-penalty |
       | prompt-ignored        | worker/sampling/7                     |
       | max-tokens-ignored    | worker/execute/6/2                    |
       | max-tokens-off-by-one | worker/execute/6/1                    |

@@ -21,7 +21,7 @@ Feature: Oddities that the harness accepts
       | unknown-events           | worker/execute/9, worker/execute/11                                 |
       | id-and-retry             | worker/execute/9, worker/execute/11                                 |
       | many-blank-lines         | worker/execute/9, worker/execute/11                                 |
-      | event-without-data       | worker/execute/9, worker/execute/11                                 |
+      | event-without-data       | worker/execute/2, worker/execute/3, worker/execute/11               |
       | cut-anywhere             | worker/execute/9, worker/sampling/9                                 |
       | one-byte-at-a-time       | worker/execute/9                                                    |
       | several-writes           | worker/execute/9, worker/execute/11                                 |

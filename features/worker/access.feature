@@ -47,7 +47,7 @@ Feature: Access
     Given a fresh worker with an API token
     When a job is sent with the token
     And POST "/execute" is asked with a wrong token
-    Then no token is in the log
+    Then the log does not contain any token
 
   @case:worker/access/6 @LL-W-164 @must @fresh
   Scenario: An address beyond this machine is refused without a token

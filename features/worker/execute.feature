@@ -96,7 +96,7 @@ Feature: Execute
   @case:worker/execute/7 @LL-W-111 @must
   Scenario: Tokens arrive as they are computed, not in one burst
     Given a worker with long jobs
-    When a job of about 1 second is sent as "paced"
+    When a 1-second job is sent as "paced"
     And "paced" has ended
     Then the stream "paced" obeys "arrival-spread"
 
@@ -180,10 +180,10 @@ Feature: Execute
     And a job is sent with
       | field | value    |
       | seed  | (absent) |
-    Then no two jobs report the same seed
+    Then each job's seed is another
 
   @case:worker/execute/15 @LL-W-118 @must
   Scenario: A job that says no max_tokens has 2048
     Given a worker that computes
-    When a job is run without max_tokens
+    When a job without max_tokens is run
     Then it is ended by its text or the context, and not by a limit of its own

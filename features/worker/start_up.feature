@@ -4,7 +4,7 @@ Feature: Start-up
   @case:worker/start/1 @M0-W-1120 @must @fresh
   Scenario: The worker is ready within a minute
     Given a fresh worker
-    When health is asked
+    When GET "/health" is asked
     Then the answer is 200
 
   @case:worker/start/2 @LL-W-001 @must @fresh

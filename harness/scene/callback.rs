@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use super::Scene;
 use super::calls::message_called;
+use crate::harness::Finding;
 use crate::harness::contract;
 use crate::harness::http::excerpt;
 use crate::harness::pool_manager::{Attempt, Behaviour, CRITERIA, Expected, PoolManager};
 use crate::harness::session::SPAWN_TOKEN;
-use crate::harness::Finding;
 
 /// How often a worker calls a pool manager that does not accept.
 const ATTEMPTS: usize = 3;
 /// How long after the last of them it may take to leave.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
+/// How long a worker that calls once too often is waited for.
+const ONCE_MORE: Duration = Duration::from_secs(1);
 /// How long after it answers a worker may take to call back, and how long another attempt may still follow.
 const CALLS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -54,10 +56,10 @@ impl Scene {
     /// Grades the callback by one criterion.
     fn grade(&self, criterion: &str) -> Result<(), Finding> {
         let attempt = self.callback()?;
-        let worker = self.worker()?;
+        let worker = self.worker.as_ref();
         let expected = Expected {
-            worker_id: worker.worker_id().unwrap_or_default().into(),
-            port: worker.base().port,
+            worker_id: worker.and_then(|worker| worker.worker_id()).unwrap_or_default().into(),
+            port: worker.map(|worker| worker.base().port).unwrap_or_default(),
             spawn_token: Some(SPAWN_TOKEN.into()),
             has_model: false,
         };
@@ -66,21 +68,16 @@ impl Scene {
         grade(&attempt, &expected).map_err(|finding| finding.with("callback", excerpt(&attempt.body, 2000)))
     }
 
-    pub fn callback_carries_id(&mut self) -> Result<(), Finding> {
-        self.grade("worker-id")
-    }
-
-    pub fn callback_uri_answers(&mut self) -> Result<(), Finding> {
-        self.grade("port")?;
-        self.grade("reachable")
-    }
-
-    pub fn answered_before_callback(&mut self) -> Result<(), Finding> {
-        self.grade("reachable")
-    }
-
-    pub fn callback_carries_token(&mut self) -> Result<(), Finding> {
-        self.grade("token")
+    /// In the words of the features.
+    pub fn callback_is_right_about(&mut self, what: &str) -> Result<(), Finding> {
+        let criteria: &[&str] = match what {
+            "the worker's id" => &["worker-id"],
+            "the spawn token as its bearer" => &["token"],
+            "a uri at which the worker answers" => &["port", "reachable"],
+            "a worker that answered already" => &["reachable"],
+            other => return Err(Finding::error("what a callback can be right about", other)),
+        };
+        criteria.iter().try_for_each(|criterion| self.grade(criterion))
     }
 
     /// This many attempts, and no further one by the time the worker works or has gone.
@@ -91,15 +88,15 @@ impl Scene {
             true => self.manager()?.attempts(),
             false => self.manager()?.wait_for_attempts(times, CALLS_WITHIN)?,
         };
-        if let Some(worker) = &self.worker {
-            // Whatever would still be tried is tried while the worker is already at work.
-            let _ = crate::harness::recognise::look(worker)?;
+        if self.worker.is_some() && !gone {
+            // One that takes the answer for a refusal tries again within a moment.
+            let _ = self.manager()?.wait_for_attempts(times + 1, ONCE_MORE);
         }
         let found = self.manager()?.attempts().len().max(attempts.len());
         if found == times {
             return Ok(());
         }
-        Err(Finding::fail(format!("{times} callbacks in all"), format!("{found} callbacks")))
+        Err(Finding::fail(format!("callbacks in all: {times}"), format!("callbacks: {found}")))
     }
 
     /// Why the pool manager knows already that this worker won't leave in time, if it does.
@@ -120,7 +117,9 @@ impl Scene {
         let expected = format!("an attempt that is given up within {within:.0?} of silence, and another one");
         super::wait_for(within, || match (self.manager()?.attempts().len(), process.exit()) {
             (2.., _) | (_, Some(_)) => Ok(()),
-            (count, None) => Err(Finding::fail(&expected, format!("{count} attempt, and it still waits for an answer"))),
+            (count, None) => {
+                Err(Finding::fail(&expected, format!("{count} attempt, and it still waits for an answer")))
+            }
         })
     }
 

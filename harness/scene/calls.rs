@@ -21,12 +21,13 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    pub fn of(words: &str) -> Credentials {
+    pub fn of(words: &str) -> Option<Credentials> {
         match words {
-            "no token" => Credentials::None,
-            "a wrong token" => Credentials::Wrong,
-            "the token and more" => Credentials::Longer,
-            _ => Credentials::Half,
+            "no token" => Some(Credentials::None),
+            "a wrong token" => Some(Credentials::Wrong),
+            "half the token" => Some(Credentials::Half),
+            "the token and more" => Some(Credentials::Longer),
+            _ => None,
         }
     }
 }
@@ -73,18 +74,25 @@ impl Scene {
         Ok(())
     }
 
-    pub fn answer_is(&mut self, status: u16, code: Option<&str>) -> Result<(), Finding> {
+    /// One of these two, which may be the same.
+    pub fn answer_is(&mut self, either: [u16; 2], code: Option<&str>) -> Result<(), Finding> {
         let answer = self.latest_answer()?;
-        let expected = format!("status {status}{}", code.map(|code| format!(" with the code {code}")).unwrap_or_default());
-        if answer.status != status {
-            return Err(answer.evidence(Finding::fail(expected, format!("status {}", answer.status))));
+        let [status, other] = either;
+        let or = if status == other { String::new() } else { format!(" or {other}") };
+        let with_code = code.map(|code| format!(" with the code {code}")).unwrap_or_default();
+        let expected = format!("status {status}{or}{with_code}");
+        if !either.contains(&answer.status) {
+            let accepted = if answer.status < 300 && status >= 400 { ": the request was accepted" } else { "" };
+            let found = format!("status {}{accepted}", answer.status);
+            return Err(answer.evidence(Finding::fail(expected, found)));
         }
         let Some(code) = code else { return Ok(()) };
         let body = answer.json().map_err(|finding| Finding { expected: format!("{expected}, in JSON"), ..finding })?;
         if body["code"] == code {
             return Ok(());
         }
-        Err(answer.evidence(Finding::fail(expected, format!("status {status} with the code {}", body["code"]))))
+        Err(answer
+            .evidence(Finding::fail(expected, format!("status {} with the code {}", answer.status, body["code"]))))
     }
 
     /// The answer to the last request, be it a single one or a job's.
@@ -100,15 +108,6 @@ impl Scene {
             };
         }
         self.answer().cloned()
-    }
-
-    pub fn answer_is_one_of(&mut self, statuses: &[String]) -> Result<(), Finding> {
-        let answer = self.answer()?;
-        if statuses.contains(&answer.status.to_string()) {
-            return Ok(());
-        }
-        let expected = format!("status {}", statuses.join(" or "));
-        Err(answer.evidence(Finding::fail(expected, format!("status {}", answer.status))))
     }
 
     pub fn answer_is_json(&mut self) -> Result<(), Finding> {
@@ -166,8 +165,13 @@ impl Scene {
         let answer = self.latest_answer()?;
         let found = answer.header(name).unwrap_or_default().to_owned();
         let (holds, expected) = match kind {
-            "fresh UUID" => (Uuid::try_parse(&found).is_ok_and(|id| id.get_version_num() == 4), "a fresh UUIDv4".into()),
-            "whole number of seconds" => (found.parse::<u32>().is_ok(), "a whole number of seconds".into()),
+            "fresh UUID" => {
+                (Uuid::try_parse(&found).is_ok_and(|id| id.get_version_num() == 4), "a fresh UUIDv4".into())
+            }
+            "time to come back" => {
+                let date = jiff::fmt::rfc2822::parse(&found).is_ok();
+                (date || found.parse::<u32>().is_ok(), "a whole number of seconds, or a date".into())
+            }
             _ => (found == text, format!("{text:?}")),
         };
         if holds {

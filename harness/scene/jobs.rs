@@ -6,17 +6,27 @@ use serde_json::{Map, Value, json};
 
 use super::job::{Job, PATIENCE};
 use super::{Held, Scene, cell, wait_for};
+use crate::harness::Finding;
 use crate::harness::http::Request;
 use crate::harness::session::API_TOKEN;
 use crate::harness::target::unique;
 use crate::harness::transcript::Transcript;
-use crate::harness::Finding;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Length {
     Short,
     Long,
     About(Duration),
+}
+
+impl Length {
+    pub fn of(word: &str) -> Length {
+        match word {
+            "long" => Length::Long,
+            "1-second" => Length::About(Duration::from_secs(1)),
+            _ => Length::Short,
+        }
+    }
 }
 
 /// Long enough for everything that a scenario does meanwhile.
@@ -93,10 +103,6 @@ impl Scene {
         Ok(body)
     }
 
-    pub fn send_short_jobs(&mut self, labels: &[String]) -> Result<(), Finding> {
-        labels.iter().try_for_each(|label| self.send_sized_job(label, Length::Short))
-    }
-
     pub fn send_again(&mut self, label: &str) -> Result<(), Finding> {
         let request = self.job(label)?.request.clone();
         let mut again = Job::send(self.worker()?.base(), "again", "", request);
@@ -119,9 +125,8 @@ impl Scene {
     pub fn send_while_draining(&mut self) -> Result<(), Finding> {
         let worker = self.worker()?.clone();
         let answer = wait_for(Duration::from_secs(5), || {
-            let request = worker.authorized(
-                Request::post("/execute").json(&Value::Object(cell::base_job(&unique("too-late")))),
-            );
+            let request =
+                worker.authorized(Request::post("/execute").json(&Value::Object(cell::base_job(&unique("too-late")))));
             let opened = worker.open(&request, crate::harness::stream::Caps::default())?;
             opened.refused().map_err(|finding| Finding {
                 expected: "503 DRAINING for a new job after the worker was told to stop".into(),
@@ -189,7 +194,8 @@ impl Scene {
         let base = self.worker()?.base().clone();
         let half = || -> std::io::Result<std::net::TcpStream> {
             let mut connection = std::net::TcpStream::connect((base.host.as_str(), base.port))?;
-            connection.write_all(b"POST /execute HTTP/1.1\r\nHost: llorch\r\nContent-Type: application/json\r\nContent-Le")?;
+            connection
+                .write_all(b"POST /execute HTTP/1.1\r\nHost: llorch\r\nContent-Type: application/json\r\nContent-Le")?;
             Ok(connection)
         };
         let connection = half().map_err(|error| Finding::fail("a connection", error.to_string()))?;
@@ -327,7 +333,10 @@ impl Scene {
         let transcript = self.transcript(label)?;
         match transcript.terminal() {
             Some(frame) if frame.is(event) => Ok(()),
-            _ => Err(transcript.evidence(Finding::fail(format!("a stream that ends with {event}"), transcript.summary()))),
+            _ => {
+                Err(transcript
+                    .evidence(Finding::fail(format!("a stream that ends with {event}"), transcript.summary())))
+            }
         }
     }
 

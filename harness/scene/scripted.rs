@@ -78,7 +78,11 @@ impl Scene {
     }
 
     fn trial(&self, expected: &str) -> Finding {
-        let mut finding = Finding::fail(expected, format!("{} cases", self.outcomes.len()));
+        let mut finding = {
+            let verdicts =
+                self.outcomes.iter().map(|outcome| format!("{} {}", outcome.case.address, outcome.verdict.word()));
+            Finding::fail(expected, verdicts.collect::<Vec<_>>().join(", "))
+        };
         for outcome in &self.outcomes {
             finding = finding.with(
                 format!("{} {}", outcome.verdict.word(), outcome.case.address),

@@ -174,6 +174,12 @@ impl Scene {
         self.launch_so(&start, ports)
     }
 
+    /// The worker chooses its port: what it tells its pool manager is then all that anybody knows.
+    pub fn launch_with_callback_on_free_port(&mut self) -> Result<(), Finding> {
+        let start = self.session.start(false)?.callback(self.pool_manager_url()?).port(0);
+        self.launch_so(&start, Vec::new())
+    }
+
     pub fn launch_with_callback(&mut self, called: Called) -> Result<(), Finding> {
         let url = match called {
             Called::PoolManager => self.pool_manager_url()?,
@@ -249,6 +255,9 @@ impl Scene {
     }
 
     pub fn answers(&mut self) -> Result<(), Finding> {
+        if self.launched.is_none() {
+            return self.worker()?.health().map(drop);
+        }
         let port = self.launched()?.ports.first().map(|(_, port)| *port).unwrap_or_default();
         self.answers_on(port)
     }
@@ -295,9 +304,19 @@ impl Scene {
         if mentioned { Ok(()) } else { Err(process.evidence(finding())) }
     }
 
+    /// An error line that names the model file, whatever its keys.
     pub fn output_names_the_model(&mut self) -> Result<(), Finding> {
         let name = missing_model().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.output_mentions(&name)
+        let process = self.process()?;
+        // Other lines may name it too: the one that counts says that something is wrong.
+        let wrong = ["error", "fail", "cannot", "can't", "could not", "unable", "no such", "not found", "missing"];
+        let tells = |line: &str| {
+            let rest = line.replace(&name, "").to_lowercase();
+            line.contains(&name) && wrong.iter().any(|word| rest.contains(word))
+        };
+        let told = process.lines().iter().any(|line| tells(&line.text));
+        let finding = || Finding::fail(format!("an error line that names the model {name:?}"), "no such line");
+        if told { Ok(()) } else { Err(process.evidence(finding())) }
     }
 
     pub fn is_recognised_as_stub(&mut self) -> Result<(), Finding> {
@@ -326,7 +345,7 @@ impl Scene {
 }
 
 fn missing_model() -> PathBuf {
-    std::env::temp_dir().join("llorch-no-such-model.safetensors")
+    std::env::temp_dir().join("llorch-absent-model.safetensors")
 }
 
 fn cannot(what: &'static str) -> impl Fn(std::io::Error) -> Finding {

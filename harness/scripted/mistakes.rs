@@ -135,6 +135,8 @@ mistakes! {
         TemperatureIgnored "temperature-ignored" "Every job is greedy, whatever its temperature."
         TopKIgnored "top-k-ignored" "`top_k` is read and not applied."
         TopPIgnored "top-p-ignored" "`top_p` is read and not applied."
+        MinPIgnored "min-p-ignored" "`min_p` is read and not applied."
+        PenaltyIgnored "penalty-ignored" "`repetition_penalty` is read and not applied."
         PromptIgnored "prompt-ignored" "The text does not depend on the prompt."
         MaxTokensIgnored "max-tokens-ignored" "A job runs until the end of its text, whatever `max_tokens` says."
         MaxTokensOffByOne "max-tokens-off-by-one" "One token more than `max_tokens` is computed."

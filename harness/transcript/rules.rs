@@ -140,7 +140,10 @@ impl Transcript {
             return Ok(());
         };
         let expected: Vec<&str> = broken.iter().map(|(rule, _)| rule.holds).collect();
-        let found = broken.iter().map(|(rule, finding)| format!("[{}] {}", rule.name, finding.found));
+        let told = |rule: &Rule, finding: &Finding| {
+            format!("[{}] {}, expected {}", rule.name, finding.found, finding.expected)
+        };
+        let found = broken.iter().map(|(rule, finding)| told(rule, finding));
         let mut finding = Finding::new(verdict, expected.join("; "), found.collect::<Vec<_>>().join("; "));
         finding.evidence = broken.into_iter().next().map(|(_, first)| first.evidence).unwrap_or_default();
         Err(finding)
@@ -320,7 +323,9 @@ fn terminal_once(t: &Transcript) -> Result<(), Finding> {
     match terminals[..] {
         [_] => Ok(()),
         [] => t.wrong("exactly one end or error", format!("none ({})", t.summary()), t.frames.len().checked_sub(1)),
-        [_, second, ..] => t.wrong("exactly one end or error", format!("{} of them", terminals.len()), Some(second)),
+        [_, second, ..] => {
+            t.wrong("exactly one end or error", format!("{} of them: {}", terminals.len(), t.summary()), Some(second))
+        }
     }
 }
 
@@ -371,7 +376,7 @@ fn token_index(t: &Transcript) -> Result<(), Finding> {
     for (wanted, (at, frame)) in tokens.enumerate() {
         let Some(found) = field(frame, "i") else { continue };
         if integer(&found).is_some_and(|index| index != wanted as u64) {
-            return t.wrong(format!("token.i {wanted}"), found.to_string(), Some(at));
+            return t.wrong(format!("token.i {wanted}, counting token events from 0"), found.to_string(), Some(at));
         }
     }
     Ok(())
