@@ -182,6 +182,11 @@ impl Session {
         Ok(job)
     }
 
+    /// A job that is known to run long, so that it need not be measured.
+    pub fn assume_long_job(&self, job: Map<String, Value>) {
+        *lock(&self.long_job) = Some(job);
+    }
+
     /// Sampling shows only on a worker that computes.
     pub fn needs_computing(&self, worker: &Worker) -> Result<(), Finding> {
         let seen = recognise::look(worker)?;

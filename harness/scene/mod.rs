@@ -12,6 +12,7 @@ mod logs;
 mod ordinary_client;
 mod scripted;
 pub mod start;
+pub mod stops;
 pub mod texts;
 
 use std::fmt;
@@ -42,7 +43,7 @@ pub struct Scene {
     /// The jobs in the order they were sent, each under its label.
     jobs: Vec<Job>,
     scrapes: Vec<Scrape>,
-    texts: texts::Runs,
+    runs: Vec<texts::Run>,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -76,7 +77,7 @@ impl Scene {
             answers: Vec::new(),
             jobs: Vec::new(),
             scrapes: Vec::new(),
-            texts: texts::Runs::default(),
+            runs: Vec::new(),
             ordinary: None,
             held: Vec::new(),
             scripted: Vec::new(),

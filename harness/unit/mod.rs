@@ -24,6 +24,7 @@ mod safetensors;
 mod sampling;
 mod scripted;
 mod selection;
+mod selftest;
 mod serve;
 mod sse;
 mod stream;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<(String, fn())> {
         sampling::TESTS,
         scripted::TESTS,
         selection::TESTS,
+        selftest::TESTS,
         sse::TESTS,
         stream::TESTS,
         target::TESTS,

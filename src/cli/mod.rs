@@ -6,6 +6,8 @@ pub mod cpud;
 pub mod list;
 pub mod recipe;
 #[cfg(feature = "bdd")]
+pub mod selftest;
+#[cfg(feature = "bdd")]
 pub mod verify;
 
 use std::ffi::OsString;
@@ -29,6 +31,9 @@ enum Verb {
     /// Print every case with its address, level and requirements.
     #[cfg(feature = "bdd")]
     List(list::Flags),
+    /// Put the harness on trial: workers with one mistake each, which it must catch, and with one oddity, which it must accept.
+    #[cfg(feature = "bdd")]
+    Selftest(selftest::Flags),
     /// Write a model whose weights come from an exact integer recipe.
     Recipe(recipe::RecipeArgs),
     /// Print the completions of a shell.
@@ -47,6 +52,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Verify(flags) => verify::main(flags),
         #[cfg(feature = "bdd")]
         Verb::List(flags) => list::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Selftest(flags) => selftest::main(flags),
         Verb::Recipe(flags) => recipe::run(&flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),
     }
