@@ -9,6 +9,7 @@ pub mod error;
 pub mod file;
 pub mod gpt2;
 mod json;
+pub mod memory;
 pub mod recipe;
 pub mod tokenizer;
 pub mod weights;
