@@ -6,6 +6,7 @@ mod contract;
 mod cpu;
 mod generate;
 mod gguf;
+mod haiku;
 mod hostile;
 mod http;
 mod kernels;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<(String, fn())> {
         cpu::TESTS,
         generate::TESTS,
         gguf::TESTS,
+        haiku::TESTS,
         hostile::TESTS,
         http::TESTS,
         kernels::TESTS,

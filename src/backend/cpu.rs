@@ -8,10 +8,10 @@ use super::{BackendError, CancelFlag, Description, Encode, Finished, InferenceBa
 use crate::cache::{BLOCK, CacheShape, KvCache};
 use crate::layers::NoTap;
 use crate::model::digest::{model_digest, tensor_digests};
+use crate::model::error::Problem;
 use crate::model::file::{self, ModelFile};
 use crate::model::gpt2::{ForwardError, Gpt2, LogitRows, Scratch};
 use crate::model::tokenizer::{self, Tokenizer, TokenizerError};
-use crate::model::error::Problem;
 use crate::model::{ModelError, memory};
 use crate::tensor::Instructions;
 

@@ -80,7 +80,8 @@ pub fn load(settings: &Settings, progress: &mut dyn FnMut(u8)) -> Result<Box<dyn
             Ok(Box::new(Stub::new(settings.stub)))
         }
         BackendKind::Cpu => {
-            let missing = || StartError::model("the cpu backend needs --model: a .gguf file, a .safetensors file or a folder");
+            let missing =
+                || StartError::model("the cpu backend needs --model: a .gguf file, a .safetensors file or a folder");
             let path = settings.model.as_deref().ok_or_else(missing)?;
             let cache_bytes = settings.kv_cache_size_mb.map(|mebibytes| mebibytes.saturating_mul(1 << 20));
             let backend = CpuBackend::open_within(path, settings.threads, settings.digest, cache_bytes, progress);
