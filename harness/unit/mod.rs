@@ -11,6 +11,8 @@ mod hostile;
 mod http;
 mod kernels;
 mod layers;
+mod limits;
+mod model_files;
 mod models;
 mod oddities;
 mod oracle;
@@ -53,6 +55,8 @@ pub fn all() -> Vec<(String, fn())> {
         http::TESTS,
         kernels::TESTS,
         layers::TESTS,
+        limits::TESTS,
+        model_files::TESTS,
         oracle::TESTS,
         pool_manager::TESTS,
         process::TESTS,
