@@ -1,8 +1,7 @@
-@ours
 Feature: Model files
   The same numbers give the same text, however they are stored. A file that means harm is refused by name and reason.
 
-  @case:model/files/1 @LL-M-001
+  @case:model/files/1 @LL-M-001 @ours
   Scenario Outline: The same numbers in another form: <key>
     Given a recipe model stored as "<form>", and the same numbers stored plainly
     When each is asked for the same texts
@@ -19,7 +18,7 @@ Feature: Model files
       | f16-prefixed-sharded  | F16 prefixed sharded            |
       | bf16-everything       | BF16 prefixed sharded head-repeated |
 
-  @case:model/files/2 @LL-M-002 @fresh
+  @case:model/files/2 @LL-M-002 @ours @fresh
   Scenario Outline: A file that means harm ends the worker, which says why: <key>
     When the worker is started on the hostile file "<file>"
     Then the worker exits with code 1 within 20 seconds
@@ -41,7 +40,7 @@ Feature: Model files
       | product-wraps       | gguf/product-wraps.gguf                  | does not fit in 64 bits              |
       | tensors-huge        | gguf/tensors-huge.gguf                   | the number of tensors is             |
 
-  @case:model/files/3 @LL-M-003 @fresh
+  @case:model/files/3 @LL-M-003 @ours @fresh
   Scenario Outline: What is held is what was written, by the digest that another language gave: <key>
     Given a worker on the recipe model "<size>" with seed <seed>, told to log its digest
     Then the digest it logs is the one recorded for "<size>" with seed <seed>
@@ -51,14 +50,14 @@ Feature: Model files
       | tiny | tiny | 1    |
       | odd  | odd  | 1    |
 
-  @case:model/files/4 @LL-M-004
+  @case:model/files/4 @LL-M-004 @ours
   Scenario: Both kinds of tokenizer agree
     Given the haiku model in both formats
     When each is asked for the same texts
     Then both wrote the same, token by token
     And their tokenizers are "hf-json, gguf-bpe"
 
-  @case:model/files/5 @LL-M-005 @fresh
+  @case:model/files/5 @LL-M-005 @ours @fresh
   Scenario: Loading is told in quarters
     Given a worker on the recipe model "tiny" with seed 1
     Then the log tells the loading at "0, 25, 50, 75, 100" percent
