@@ -1,7 +1,7 @@
 //! One run's target: what it is, what it proved to be, and the worker that its cases share where they must.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -131,6 +131,22 @@ impl Session {
             (true, Target::BuiltIn { .. }) => Ok(Start::stub()),
             (true, _) => Err(Finding::unimplemented("the built-in stub backend", "the target is another worker")),
             (false, _) => Ok(self.plain_start()?),
+        }
+    }
+
+    /// A start on a model of the harness's choosing; UNIMPLEMENTED where this target can't be given one.
+    pub fn start_on(&self, model: &Path, format: ModelFormat) -> Result<Start, Finding> {
+        let refuse = |found: &str| Err(Finding::unimplemented("a worker on a model of the harness's choosing", found));
+        match &self.request.kind {
+            TargetKind::Url { .. } => refuse("the target runs already"),
+            TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) } => refuse("the stub backend reads no model"),
+            TargetKind::Spawn { .. } if self.target_brings("--model") => refuse("the command brings its own --model"),
+            TargetKind::Spawn { .. }
+                if !self.request.model_formats.is_empty() && !self.request.model_formats.contains(&format) =>
+            {
+                refuse(&format!("the target does not read {format:?} (--model-format)"))
+            }
+            _ => Ok(Start::model(model)),
         }
     }
 

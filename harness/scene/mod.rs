@@ -6,9 +6,11 @@ pub mod calls;
 mod cell;
 mod counters;
 mod document;
+mod haiku;
 mod job;
 pub mod jobs;
 mod logs;
+mod model;
 mod ordinary_client;
 mod scripted;
 pub mod start;
@@ -44,6 +46,9 @@ pub struct Scene {
     jobs: Vec<Job>,
     scrapes: Vec<Scrape>,
     runs: Vec<texts::Run>,
+    /// Two ways to start a worker, and what each wrote.
+    compared: model::Compared,
+    haiku: haiku::Haiku,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -78,6 +83,8 @@ impl Scene {
             jobs: Vec::new(),
             scrapes: Vec::new(),
             runs: Vec::new(),
+            compared: model::Compared::default(),
+            haiku: haiku::Haiku::default(),
             ordinary: None,
             held: Vec::new(),
             scripted: Vec::new(),

@@ -7,10 +7,13 @@ mod contract;
 mod cpu;
 mod generate;
 mod gguf;
+mod haiku;
 mod hostile;
 mod http;
 mod kernels;
 mod layers;
+mod limits;
+mod model_files;
 mod models;
 mod oddities;
 mod oracle;
@@ -50,10 +53,13 @@ pub fn all() -> Vec<(String, fn())> {
         cpu::TESTS,
         generate::TESTS,
         gguf::TESTS,
+        haiku::TESTS,
         hostile::TESTS,
         http::TESTS,
         kernels::TESTS,
         layers::TESTS,
+        limits::TESTS,
+        model_files::TESTS,
         oracle::TESTS,
         pool_manager::TESTS,
         process::TESTS,
