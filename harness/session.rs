@@ -205,7 +205,13 @@ impl Session {
 
     /// Sampling shows only on a worker that computes.
     pub fn needs_computing(&self, worker: &Worker) -> Result<(), Finding> {
-        let seen = recognise::look(worker)?;
+        let seen = match self.seen.get() {
+            Some(seen) => seen,
+            None => {
+                let seen = recognise::look(worker)?;
+                self.seen.get_or_init(|| seen)
+            }
+        };
         if seen.is_stub() {
             return Err(Finding::unimplemented("a worker whose text depends on the request", seen.sentence()));
         }
