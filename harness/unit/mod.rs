@@ -1,6 +1,8 @@
 //! The small tests of single parts, beside the scenarios: one file per topic, each with a table of named functions.
 
+mod allocations;
 mod architecture;
+mod bench;
 mod cache;
 mod contract;
 mod cpu;
@@ -41,7 +43,9 @@ type Test = (&'static str, fn());
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
     let topics: &[&[Test]] = &[
+        allocations::TESTS,
         architecture::TESTS,
+        bench::TESTS,
         cache::TESTS,
         contract::TESTS,
         cpu::TESTS,

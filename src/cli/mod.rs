@@ -1,5 +1,7 @@
 //! The command lines. Each parses its flags into a checked structure once, calls the library, and ends with an exit code.
 
+#[cfg(feature = "bdd")]
+pub mod bench;
 pub mod completions;
 pub mod cpud;
 #[cfg(feature = "bdd")]
@@ -29,6 +31,9 @@ enum Verb {
     /// Print every case with its address, level and requirements.
     #[cfg(feature = "bdd")]
     List(list::Flags),
+    /// Measure how fast workers are, side by side, beside llama.cpp where it is there.
+    #[cfg(feature = "bdd")]
+    Bench(bench::Flags),
     /// Write a model whose weights come from an exact integer recipe.
     Recipe(recipe::RecipeArgs),
     /// Print the completions of a shell.
@@ -47,6 +52,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Verify(flags) => verify::main(flags),
         #[cfg(feature = "bdd")]
         Verb::List(flags) => list::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Bench(flags) => bench::main(flags),
         Verb::Recipe(flags) => recipe::run(&flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),
     }
