@@ -20,11 +20,11 @@ use llorch::harness::exit::Exit;
 use llorch::harness::runner::units::{Unit, run_units};
 use llorch::harness::runner::{self, Played, RunResult, Session as _, TargetSummary, Terms, gate};
 use llorch::harness::selection::{Selection, TargetKind, TargetRequest};
+use llorch::harness::session::Session;
 use llorch::harness::verdict::Verdict;
 use llorch::harness::writers::human::{Detail, Human};
 use llorch::harness::writers::terminal::Terminal;
 use llorch::harness::writers::{Desk, News};
-use llorch::harness::session::Session;
 use llorch::steps::World;
 
 /// What libtest exits with; cargo says no more about it than that a test failed.

@@ -92,8 +92,18 @@ pub struct Stream {
 
 impl Stream {
     pub fn open(base: &Base, request: &Request, caps: Caps) -> Result<Opened, HttpError> {
+        Stream::open_watched(base, request, caps, |_| {})
+    }
+
+    /// The same; `connected` gets a second handle on the socket before the head is awaited.
+    pub fn open_watched(
+        base: &Base,
+        request: &Request,
+        caps: Caps,
+        connected: impl FnOnce(TcpStream),
+    ) -> Result<Opened, HttpError> {
         let until = Instant::now() + caps.time;
-        let exchange = Exchange::begin(base, request, until)?;
+        let exchange = Exchange::begin_watched(base, request, until, connected)?;
         let sent = Instant::now().checked_sub(exchange.elapsed()).unwrap_or_else(Instant::now);
         if exchange.head.status != 200 {
             return Answer::read(base, request, exchange, until.min(Instant::now() + ANSWER_WITHIN))

@@ -3,8 +3,8 @@
 use cucumber::{then, when};
 
 use super::World;
-use crate::harness::Settle;
 use super::world::list;
+use crate::harness::Settle;
 use crate::harness::scene::calls::Credentials;
 
 #[when("health is asked")]

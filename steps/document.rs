@@ -3,8 +3,8 @@
 use cucumber::then;
 
 use super::World;
-use crate::harness::Settle;
 use super::world::list;
+use crate::harness::Settle;
 
 #[then(regex = r#"^the document describes "([^"]+)"$"#)]
 fn describes(world: &mut World, paths: String) {

@@ -6,8 +6,8 @@ use cucumber::gherkin::Step;
 use cucumber::{then, when};
 
 use super::World;
-use crate::harness::Settle;
 use super::world::{list, pairs};
+use crate::harness::Settle;
 use crate::harness::scene::jobs::Length;
 
 /// A step about "the stream" means the last job that was sent without a name.

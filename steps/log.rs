@@ -4,8 +4,8 @@ use cucumber::gherkin::Step;
 use cucumber::then;
 
 use super::World;
-use crate::harness::Settle;
 use super::world::{list, rows};
+use crate::harness::Settle;
 
 #[then("the log carries in this order")]
 fn carries_in_order(world: &mut World, step: &Step) {

@@ -3,8 +3,8 @@
 use cucumber::{then, when};
 
 use super::World;
-use crate::harness::Settle;
 use super::world::list;
+use crate::harness::Settle;
 use crate::harness::scene::texts::Texts;
 
 #[when(regex = r"^the same job is run twice with the seed (\d+)$")]

@@ -6,8 +6,8 @@ use cucumber::gherkin::Step;
 use cucumber::then;
 
 use super::World;
-use crate::harness::Settle;
 use super::world::pairs;
+use crate::harness::Settle;
 
 const UNNAMED: &str = "the job";
 

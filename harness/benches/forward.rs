@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 
+use llorch::layers::Gpt2;
 use llorch::layers::NoTap;
-use llorch::model::gpt2::{LogitRows, Scratch};
-use llorch::model::{Gpt2, Gpt2Configuration, Weight, Weights};
+use llorch::layers::gpt2::{LogitRows, Scratch};
+use llorch::model::{Gpt2Configuration, Weight, Weights};
 use llorch::tensor::{Instructions, MatrixMut, MatrixRef, Threads, multiply};
 use nix::time::ClockId;
 
@@ -69,7 +70,10 @@ fn decode(configuration: &Gpt2Configuration, model: &Gpt2, scratch: &mut Scratch
         rate = rate.max(read as f64 / time / 1e9);
     }
     let tokens = rate * 1e9 / read as f64;
-    println!("  decode           {rate:7.1} of {limit:6.1} GB/s     {:4.0} %   {tokens:7.1} tokens/s", 100.0 * rate / limit);
+    println!(
+        "  decode           {rate:7.1} of {limit:6.1} GB/s     {:4.0} %   {tokens:7.1} tokens/s",
+        100.0 * rate / limit
+    );
 }
 
 fn prefill(configuration: &Gpt2Configuration, model: &Gpt2, scratch: &mut Scratch, threads: usize, rows: usize) {

@@ -47,8 +47,22 @@ pub struct Exchange {
 impl Exchange {
     /// Connects, sends and reads the head, all before `until`.
     pub fn begin(base: &Base, request: &Request, until: Instant) -> Result<Exchange, HttpError> {
+        Exchange::begin_watched(base, request, until, |_| {})
+    }
+
+    /// The same; `connected` gets a second handle on the socket before the head is awaited, so that another thread can
+    /// hang up on a server that holds its head back.
+    pub fn begin_watched(
+        base: &Base,
+        request: &Request,
+        until: Instant,
+        connected: impl FnOnce(TcpStream),
+    ) -> Result<Exchange, HttpError> {
         let address = base.authority();
         let socket = connect(base, until)?;
+        if let Ok(handle) = socket.try_clone() {
+            connected(handle);
+        }
         let sent = Instant::now();
         let sending = transmit(&socket, request.bytes(base), until);
         let mut reader = HeadReader { socket: &socket, address: &address, sent, until, bytes: Vec::new() };

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::Scene;
 use super::calls::message_called;
+use crate::harness::Finding;
 use crate::harness::contract;
 use crate::harness::http::excerpt;
 use crate::harness::pool_manager::{Attempt, Behaviour, CRITERIA, Expected, PoolManager};
 use crate::harness::session::SPAWN_TOKEN;
-use crate::harness::Finding;
 
 /// How long after it answers a worker may take to call back, and how long another attempt may still follow.
 const CALLS_WITHIN: Duration = Duration::from_secs(30);

@@ -72,7 +72,8 @@ impl Scene {
 
     pub fn answer_is(&mut self, status: u16, code: Option<&str>) -> Result<(), Finding> {
         let answer = self.latest_answer()?;
-        let expected = format!("status {status}{}", code.map(|code| format!(" with the code {code}")).unwrap_or_default());
+        let expected =
+            format!("status {status}{}", code.map(|code| format!(" with the code {code}")).unwrap_or_default());
         if answer.status != status {
             return Err(answer.evidence(Finding::fail(expected, format!("status {}", answer.status))));
         }
@@ -155,7 +156,9 @@ impl Scene {
         let answer = self.latest_answer()?;
         let found = answer.header(name).unwrap_or_default().to_owned();
         let (holds, expected) = match kind {
-            "fresh UUID" => (Uuid::try_parse(&found).is_ok_and(|id| id.get_version_num() == 4), "a fresh UUIDv4".into()),
+            "fresh UUID" => {
+                (Uuid::try_parse(&found).is_ok_and(|id| id.get_version_num() == 4), "a fresh UUIDv4".into())
+            }
             "whole number of seconds" => (found.parse::<u32>().is_ok(), "a whole number of seconds".into()),
             _ => (found == text, format!("{text:?}")),
         };

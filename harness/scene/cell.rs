@@ -10,7 +10,8 @@ use crate::harness::Finding;
 
 /// The request that a scenario changes: short, greedy, valid for every worker.
 pub fn base_job(job_id: &str) -> Map<String, Value> {
-    let Value::Object(job) = json!({ "job_id": job_id, "prompt": "Hello.", "max_tokens": 4, "temperature": 0.0 }) else {
+    let Value::Object(job) = json!({ "job_id": job_id, "prompt": "Hello.", "max_tokens": 4, "temperature": 0.0 })
+    else {
         unreachable!("an object is written above")
     };
     job

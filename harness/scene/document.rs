@@ -28,7 +28,7 @@ impl Scene {
     pub fn document_agrees(&mut self, schema: &str, message: &str) -> Result<(), Finding> {
         if !matches!(self.session.target, Target::BuiltIn { .. }) {
             let found = "another worker's document names its schemas as it likes";
-            return Err(Finding::unimplemented(format!("the schema {schema:?} of our own document"), found));
+            return Err(Finding::unimplemented("our own OpenAPI document", found));
         }
         let document = self.document()?;
         let published = &document["components"]["schemas"][schema];

@@ -2,6 +2,7 @@
 //!
 //! The head is awaited on a thread of its own, since a worker may hold it back until the job starts.
 
+use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ pub struct Job {
 }
 
 enum State {
-    Opening(Receiver<Result<Opened, HttpError>>),
+    /// The head is awaited; the socket comes as soon as it is connected.
+    Opening(Receiver<Result<Opened, HttpError>>, Receiver<TcpStream>),
     Streaming(Stream),
     Ended(Box<Transcript>),
     Refused(Answer),
@@ -36,20 +38,30 @@ enum State {
 impl Job {
     /// Sends the request and gives the worker a moment to answer, so that jobs sent one after the other arrive so.
     pub fn send(base: &Base, label: &str, job_id: &str, request: Request) -> Job {
-        let (opened, state) = channel();
+        let (opened, head) = channel();
+        let (connected, connection) = channel();
         let sent = Instant::now();
         let (base, asked) = (base.clone(), request.clone());
         thread::spawn(move || {
             // The scenario may have ended meanwhile: then nobody listens, and the stream closes as it is dropped.
-            let _ = opened.send(Stream::open(&base, &asked, Caps::default()));
+            let _ = opened.send(Stream::open_watched(&base, &asked, Caps::default(), |socket| {
+                let _ = connected.send(socket);
+            }));
         });
-        let mut job = Job { label: label.into(), job_id: job_id.into(), request, sent, cancelled: None, state: State::Opening(state) };
+        let mut job = Job {
+            label: label.into(),
+            job_id: job_id.into(),
+            request,
+            sent,
+            cancelled: None,
+            state: State::Opening(head, connection),
+        };
         job.wait_for_head(Duration::from_millis(300));
         job
     }
 
     fn wait_for_head(&mut self, deadline: Duration) {
-        if let State::Opening(opened) = &self.state {
+        if let State::Opening(opened, _) = &self.state {
             self.state = match opened.recv_timeout(deadline) {
                 Ok(Ok(Opened::Stream(stream))) => State::Streaming(stream),
                 Ok(Ok(Opened::Refused(answer))) => State::Refused(answer),
@@ -65,7 +77,7 @@ impl Job {
         self.wait_for_head(deadline);
         match &self.state {
             State::Streaming(stream) => Ok(stream),
-            State::Opening(_) => Err(self.finding("a stream", format!("no answer within {deadline:.1?}"))),
+            State::Opening(..) => Err(self.finding("a stream", format!("no answer within {deadline:.1?}"))),
             State::Refused(answer) => Err(self.refusal(answer)),
             State::Broken(error) => Err(error.clone().into()),
             State::Ended(transcript) => {
@@ -147,15 +159,21 @@ impl Job {
     }
 
     pub fn has_ended(&self) -> bool {
-        !matches!(self.state, State::Opening(_) | State::Streaming(_))
+        !matches!(self.state, State::Opening(..) | State::Streaming(_))
     }
 
     /// Hangs up at once, as a client that goes away.
     pub fn disconnect(&mut self) {
-        self.wait_for_head(PATIENCE);
+        self.wait_for_head(Duration::ZERO);
         let placeholder = State::Broken(HttpError::NoAnswer { address: self.label.clone() });
         self.state = match std::mem::replace(&mut self.state, placeholder) {
             State::Streaming(stream) => State::Ended(Box::new(stream.close())),
+            State::Opening(_, connection) => {
+                if let Ok(socket) = connection.recv_timeout(PATIENCE) {
+                    let _ = socket.shutdown(Shutdown::Both);
+                }
+                State::Broken(HttpError::NoAnswer { address: self.label.clone() })
+            }
             other => other,
         };
     }

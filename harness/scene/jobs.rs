@@ -6,11 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::job::{Job, PATIENCE};
 use super::{Held, Scene, cell, wait_for};
+use crate::harness::Finding;
 use crate::harness::http::Request;
 use crate::harness::session::API_TOKEN;
 use crate::harness::target::unique;
 use crate::harness::transcript::Transcript;
-use crate::harness::Finding;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Length {
@@ -119,9 +119,8 @@ impl Scene {
     pub fn send_while_draining(&mut self) -> Result<(), Finding> {
         let worker = self.worker()?.clone();
         let answer = wait_for(Duration::from_secs(5), || {
-            let request = worker.authorized(
-                Request::post("/execute").json(&Value::Object(cell::base_job(&unique("too-late")))),
-            );
+            let request =
+                worker.authorized(Request::post("/execute").json(&Value::Object(cell::base_job(&unique("too-late")))));
             let opened = worker.open(&request, crate::harness::stream::Caps::default())?;
             opened.refused().map_err(|finding| Finding {
                 expected: "503 DRAINING for a new job after the worker was told to stop".into(),
@@ -189,7 +188,8 @@ impl Scene {
         let base = self.worker()?.base().clone();
         let half = || -> std::io::Result<std::net::TcpStream> {
             let mut connection = std::net::TcpStream::connect((base.host.as_str(), base.port))?;
-            connection.write_all(b"POST /execute HTTP/1.1\r\nHost: llorch\r\nContent-Type: application/json\r\nContent-Le")?;
+            connection
+                .write_all(b"POST /execute HTTP/1.1\r\nHost: llorch\r\nContent-Type: application/json\r\nContent-Le")?;
             Ok(connection)
         };
         let connection = half().map_err(|error| Finding::fail("a connection", error.to_string()))?;
@@ -329,7 +329,10 @@ impl Scene {
         let transcript = self.transcript(label)?;
         match transcript.terminal() {
             Some(frame) if frame.is(event) => Ok(()),
-            _ => Err(transcript.evidence(Finding::fail(format!("a stream that ends with {event}"), transcript.summary()))),
+            _ => {
+                Err(transcript
+                    .evidence(Finding::fail(format!("a stream that ends with {event}"), transcript.summary())))
+            }
         }
     }
 

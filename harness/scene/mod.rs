@@ -18,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::harness::Finding;
 use crate::harness::exposition::Scrape;
 use crate::harness::http::{Answer, Request};
 use crate::harness::pool_manager::PoolManager;
@@ -25,7 +26,6 @@ use crate::harness::process::Process;
 use crate::harness::runner::CaseOutcome;
 use crate::harness::session::Session;
 use crate::harness::target::Worker;
-use crate::harness::Finding;
 use job::Job;
 
 pub struct Scene {

@@ -149,7 +149,20 @@ impl Scene {
 
     /// `flag and the environment and the file`: each source named tells another port.
     pub fn launch_with_ports_from(&mut self, sources: &str) -> Result<(), Finding> {
-        let mut start = Start { bare: true, ..self.session.start(false)? };
+        let plain = self.session.start(false)?;
+        let mut flags = vec!["--worker-id".to_owned(), "precedence".to_owned()];
+        match (&self.session.target, plain.model) {
+            (Target::BuiltIn { .. }, _) => flags.extend(["--backend".into(), "stub".into()]),
+            (Target::Spawn { command }, _)
+                if command.iter().any(|word| word.contains("--port") || word.contains('{')) =>
+            {
+                let found = "the command brings its own";
+                return Err(Finding::unimplemented("a command whose flags the harness can choose", found));
+            }
+            (_, Some(model)) => flags.extend(["--model".into(), model.to_string_lossy().into_owned()]),
+            (_, None) => {}
+        }
+        let mut start = Start::bare(flags);
         let mut ports = Vec::new();
         for source in ["flag", "environment", "file"].into_iter().filter(|source| sources.contains(source)) {
             let port = free_port();
@@ -166,7 +179,6 @@ impl Scene {
             }
             ports.push((source, port));
         }
-        let start = start.flags(["--worker-id", "precedence", "--backend", "stub"]);
         self.launch_so(&start, ports)
     }
 
@@ -212,7 +224,8 @@ impl Scene {
             Some(code) => format!("exit code {code} within {within:.0?}"),
             None => format!("an exit code other than 0 within {within:.0?}"),
         };
-        let exit = process.wait_for_exit(within).map_err(|finding| Finding { expected: expected.clone(), ..finding })?;
+        let exit =
+            process.wait_for_exit(within).map_err(|finding| Finding { expected: expected.clone(), ..finding })?;
         let right = match (code, exit) {
             (Some(code), Exit::Code(found)) => code == found,
             (None, Exit::Code(found)) => found != 0,

@@ -77,6 +77,9 @@ fn it_starts_as_zeros() {
 fn a_full_cache_is_an_error() {
     let mut cache = KvCache::new(SHAPE);
     let capacity = SHAPE.n_ctx;
-    assert_eq!(write(&mut cache, 0, capacity, &numbers(1, 1)), Err(CacheError::Full { needed: capacity + 1, capacity }));
+    assert_eq!(
+        write(&mut cache, 0, capacity, &numbers(1, 1)),
+        Err(CacheError::Full { needed: capacity + 1, capacity })
+    );
     assert!(write(&mut cache, 0, capacity - 1, &numbers(1, 1)).is_ok());
 }

@@ -8,8 +8,9 @@ use llorch::backend::{
     BackendError, CancelFlag, CaptureRequest, Finished, InferenceBackend, Job, Prompt, SamplingParameters, StopReason,
     TokenSink,
 };
+use llorch::layers::Gpt2;
+use llorch::model::Weight;
 use llorch::model::recipe::{OutputFormat, Recipe, Size};
-use llorch::model::{Gpt2, Weight};
 use llorch::sampling::argmax;
 use tempfile::TempDir;
 

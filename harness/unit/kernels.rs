@@ -100,7 +100,9 @@ fn softmax_against_f64() {
 }
 
 fn layer_norm_against_f64() {
-    for (width, offset, spread) in [(1, 0.0, 1.0), (15, 0.3, 2.0), (96, 0.0, 1e-4), (768, 100.0, 1.0), (1024, -3.0, 50.0)] {
+    for (width, offset, spread) in
+        [(1, 0.0, 1.0), (15, 0.3, 2.0), (96, 0.0, 1e-4), (768, 100.0, 1.0), (1024, -3.0, 50.0)]
+    {
         let mut x = noise_vector(width as u64, 3 * width, spread);
         x.iter_mut().for_each(|x| *x += offset);
         let (weight, bias) = (noise_vector(2, width, 2.0), noise_vector(3, width, 1.0));
@@ -158,8 +160,19 @@ fn chain(x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
 fn a_product_is_one_chain_of_fused_steps() {
     // rows, depth, columns: either side of every block, tile and vector
     let sizes = [
-        (1, 1, 1), (1, 8, 16), (1, 19, 50), (2, 9, 17), (7, 64, 48), (8, 193, 49), (12, 40, 96), (13, 40, 96),
-        (16, 5, 33), (33, 200, 150), (21, 385, 800), (3, 100, 1600), (64, 16, 3),
+        (1, 1, 1),
+        (1, 8, 16),
+        (1, 19, 50),
+        (2, 9, 17),
+        (7, 64, 48),
+        (8, 193, 49),
+        (12, 40, 96),
+        (13, 40, 96),
+        (16, 5, 33),
+        (33, 200, 150),
+        (21, 385, 800),
+        (3, 100, 1600),
+        (64, 16, 3),
     ];
     for (rows, depth, columns) in sizes {
         let (x, weight) = (noise_vector(1, rows * depth, 2.0), noise_vector(2, depth * columns, 2.0));

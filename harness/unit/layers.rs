@@ -3,19 +3,20 @@
 use std::cell::Cell;
 
 use llorch::cache::KvCache;
+use llorch::layers::Gpt2;
 use llorch::layers::NoTap;
-use llorch::model::Gpt2;
-use llorch::model::gpt2::{ForwardError, LogitRows, Scratch};
+use llorch::layers::gpt2::{ForwardError, LogitRows, Scratch};
 use llorch::parity::Recorder;
 use llorch::tensor::Instructions;
 
-use super::models::{configuration, model, tokens};
+use super::models::{Sizes, configuration, model, tokens};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("layers/decode_is_prefill", decode_is_prefill),
     ("layers/any_split_of_the_prompt", any_split_of_the_prompt),
     ("layers/any_number_of_threads", any_number_of_threads),
     ("layers/any_instruction_set", any_instruction_set),
+    ("layers/a_last_chunk_of_one_after_all_rows", a_last_chunk_of_one_after_all_rows),
     ("layers/a_tap_changes_nothing", a_tap_changes_nothing),
     ("layers/the_future_changes_nothing", the_future_changes_nothing),
     ("layers/a_full_context_is_an_error", a_full_context_is_an_error),
@@ -24,9 +25,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("layers/the_head_is_the_embedding", the_head_is_the_embedding),
 ];
 
-/// (layers, heads, head size, context, vocabulary): one of odd sizes, one whose prompts are longer than a chunk
-const SHAPES: [(usize, usize, usize, usize, usize); 3] =
-    [(2, 3, 5, 40, 50), (2, 2, 64, 300, 70), (1, 3, 32, 150, 33)];
+/// One of odd sizes, one whose prompts are longer than a chunk
+const SHAPES: [Sizes; 3] = [(2, 3, 5, 40, 50), (2, 2, 64, 300, 70), (1, 3, 32, 150, 33)];
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -103,6 +103,18 @@ fn any_instruction_set() {
             let logits = in_pieces(&model, &mut scratch, &tokens, &[20, 1, 9]);
             assert!(*expected.get_or_insert(logits.clone()) == logits, "{}, {shape:?}", instructions.name());
         }
+    }
+}
+
+/// The room that all rows once took is still there, and the one row of the last chunk is all of it.
+fn a_last_chunk_of_one_after_all_rows() {
+    let sizes = configuration(SHAPES[1]);
+    let (model, tokens) = (model(&sizes, 3), tokens(&sizes, 4, 260));
+    let mut scratch = Scratch::new(&sizes, 1, Instructions::detect());
+    let whole = in_pieces(&model, &mut scratch, &tokens, &[260]);
+    for length in 250..=260 {
+        let last = last_row(&model, &mut model.cache(), &mut scratch, &tokens[..length]);
+        assert!(last == whole[(length - 1) * last.len()..][..last.len()], "{length} tokens");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The small tests of single parts, beside the scenarios: one file per topic, each with a table of named functions.
 
-mod allocations;
+mod allocation;
 mod architecture;
 mod bench;
 mod cache;
@@ -43,7 +43,7 @@ type Test = (&'static str, fn());
 /// Every unit test of the package under its address, `unit/<topic>/<name>`.
 pub fn all() -> Vec<(String, fn())> {
     let topics: &[&[Test]] = &[
-        allocations::TESTS,
+        allocation::TESTS,
         architecture::TESTS,
         bench::TESTS,
         cache::TESTS,

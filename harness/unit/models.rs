@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use llorch::model::{Gpt2, Gpt2Configuration, Weight, Weights};
+use llorch::layers::Gpt2;
+use llorch::model::{Gpt2Configuration, Weight, Weights};
 
 /// Numbers without a pattern: splitmix64 of a seed and an index.
 pub fn noise(seed: u64, index: u64) -> f32 {
@@ -17,9 +18,9 @@ pub fn noise_vector(seed: u64, length: usize, scale: f32) -> Vec<f32> {
 }
 
 /// (layers, heads, head size, context, vocabulary)
-pub fn configuration(
-    (n_layer, n_head, head_size, n_ctx, vocab_size): (usize, usize, usize, usize, usize),
-) -> Gpt2Configuration {
+pub type Sizes = (usize, usize, usize, usize, usize);
+
+pub fn configuration((n_layer, n_head, head_size, n_ctx, vocab_size): Sizes) -> Gpt2Configuration {
     Gpt2Configuration {
         n_layer,
         n_head,
@@ -55,5 +56,7 @@ pub fn model(configuration: &Gpt2Configuration, seed: u64) -> Gpt2 {
 
 pub fn tokens(configuration: &Gpt2Configuration, seed: u64, count: usize) -> Vec<u32> {
     let vocabulary = configuration.vocab_size as f32;
-    (0..count as u64).map(|index| (((noise(seed, index) + 0.5) * vocabulary) as u32).min(vocabulary as u32 - 1)).collect()
+    (0..count as u64)
+        .map(|index| (((noise(seed, index) + 0.5) * vocabulary) as u32).min(vocabulary as u32 - 1))
+        .collect()
 }

@@ -1,12 +1,12 @@
 //! The fast pass against the f64 oracle, station by station, on shapes that a kernel would rather not have.
 
 use llorch::layers::NoTap;
+use llorch::layers::gpt2::{LogitRows, Scratch};
 use llorch::model::Gpt2Configuration;
-use llorch::model::gpt2::{LogitRows, Scratch};
 use llorch::parity::{Recorder, oracle};
 use llorch::tensor::Instructions;
 
-use super::models::{configuration, model, tokens, weights};
+use super::models::{Sizes, configuration, model, tokens, weights};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("oracle/every_station_on_many_shapes", every_station_on_many_shapes),
@@ -15,15 +15,15 @@ pub const TESTS: &[(&str, fn())] = &[
     ("oracle/it_can_fail", it_can_fail),
 ];
 
-/// (layers, heads, head size, context, vocabulary), tokens
-const SHAPES: [((usize, usize, usize, usize, usize), usize); 9] = [
-    ((2, 3, 5, 20, 50), 7),     // odd heads, a head smaller than a vector
-    ((1, 1, 16, 32, 64), 16),   // T = D: a transposed k has the right shape
-    ((2, 4, 8, 16, 50), 1),     // one token
-    ((1, 2, 1, 8, 3), 8),       // heads of one number
-    ((3, 3, 32, 80, 100), 80),  // the whole context, over a block of the cache
-    ((2, 2, 64, 200, 130), 150), // two chunks of a prompt, three blocks
-    ((1, 5, 17, 70, 33), 66),   // nothing is a multiple of anything
+/// Sizes of a model, and tokens.
+const SHAPES: [(Sizes, usize); 9] = [
+    ((2, 3, 5, 20, 50), 7),      // odd heads, a head smaller than a vector
+    ((1, 1, 16, 32, 64), 16),    // T = D: a transposed k has the right shape
+    ((2, 4, 8, 16, 50), 1),      // one token
+    ((1, 2, 1, 8, 3), 8),        // heads of one number
+    ((3, 3, 32, 80, 100), 80),   // the whole context, over a block of the cache
+    ((2, 2, 64, 200, 130), 150), // three blocks of the cache
+    ((1, 5, 17, 70, 33), 66),    // nothing is a multiple of anything
     ((4, 7, 3, 13, 19), 13),
     ((1, 12, 64, 64, 257), 20), // a base-sized block
 ];
@@ -35,9 +35,7 @@ fn differences(sizes: &Gpt2Configuration, count: usize, instructions: Instructio
     let trace = oracle::trace(sizes, &weights(sizes, 7), &tokens).expect("the oracle runs");
     let mut recorder = Recorder::new(true);
     let (mut cache, mut scratch) = (model.cache(), Scratch::new(sizes, 1, instructions));
-    model
-        .forward(&tokens, &mut cache, &mut scratch, LogitRows::All, &mut recorder, &|| false)
-        .expect("the pass runs");
+    model.forward(&tokens, &mut cache, &mut scratch, LogitRows::All, &mut recorder, &|| false).expect("the pass runs");
     assert_eq!(
         recorder.tensors.keys().collect::<Vec<_>>(),
         trace.tensors.keys().collect::<Vec<_>>(),

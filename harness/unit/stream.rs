@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use llorch::harness::http::Base;
 use super::oddities::{TEXT, oddities};
+use llorch::harness::http::Base;
 use llorch::harness::stream::{Caps, Opened, Stream};
 use llorch::harness::transcript::End;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::oddities::oddities;
 use llorch::harness::Verdict;
 use llorch::harness::http::{Headers, Request};
-use super::oddities::oddities;
 use llorch::harness::transcript::{End, RULES, Scope, Transcript};
 use serde_json::{Value, json};
 

@@ -64,7 +64,8 @@ pub fn load(settings: &Settings, progress: &mut dyn FnMut(u8)) -> Result<Box<dyn
             Ok(Box::new(Stub::new(settings.stub)))
         }
         BackendKind::Cpu => {
-            let missing = || StartError::model("the cpu backend needs --model: a .gguf file, a .safetensors file or a folder");
+            let missing =
+                || StartError::model("the cpu backend needs --model: a .gguf file, a .safetensors file or a folder");
             let path = settings.model.as_deref().ok_or_else(missing)?;
             let backend = CpuBackend::open(path, settings.threads, settings.digest, progress);
             Ok(Box::new(backend.map_err(|error| StartError::model(error.to_string()))?))

@@ -12,13 +12,13 @@ use crate::harness::catalogue::Script;
 use crate::harness::exit::Exit;
 use crate::harness::runner::{self, RunResult, Session as _, Terms};
 use crate::harness::selection::{BuiltInBackend, ModelFormat, Selection, TargetKind, TargetRequest};
+use crate::harness::session::Session;
 use crate::harness::writers::github::{Annotations, StepSummary};
 use crate::harness::writers::human::{Detail, Human};
 use crate::harness::writers::json::{Json, Ndjson};
 use crate::harness::writers::junit::Junit;
 use crate::harness::writers::terminal::Terminal;
 use crate::harness::writers::{Desk, News};
-use crate::harness::session::Session;
 use crate::steps::World;
 
 #[derive(Debug, clap::Args)]

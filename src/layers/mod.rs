@@ -7,6 +7,7 @@
 pub mod attention;
 pub mod embedding;
 pub mod ffn;
+pub mod gpt2;
 pub mod layer_norm;
 pub mod operations;
 pub mod tap;
@@ -15,6 +16,7 @@ pub mod transformer;
 pub use attention::{output::AttentionOutput, qkv::Qkv};
 pub use embedding::Embedding;
 pub use ffn::FeedForward;
+pub use gpt2::Gpt2;
 pub use layer_norm::LayerNorm;
 pub use operations::{Honest, Operations};
 pub use tap::{NoTap, Station, Tap};

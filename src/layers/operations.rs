@@ -4,9 +4,7 @@
 //! operation replaced is another type that overrides one method; nothing in the honest code knows of it.
 
 use super::attention::{self, qkv};
-use super::{
-    Activations, AttentionOutput, Block, Chunk, Embedding, FeedForward, LayerNorm, Qkv, Tap, transformer,
-};
+use super::{Activations, AttentionOutput, Block, Chunk, Embedding, FeedForward, LayerNorm, Qkv, Tap, transformer};
 use crate::cache::{CacheError, KvCache};
 use crate::model::Weight;
 use crate::tensor::Compute;

@@ -22,7 +22,7 @@ pub struct Chunk {
     pub rows: usize,
 }
 
-/// The tensors of one pass, as long as the chunk.
+/// What computes, and the tensors of one pass, as long as the chunk.
 pub struct Activations<'a> {
     pub compute: &'a mut Compute,
     pub x: &'a mut [f32],         // [T, C], the residual stream

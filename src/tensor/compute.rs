@@ -25,7 +25,7 @@ impl Compute {
     /// `workspace`: floats that a part of the largest operation needs, beyond what a matrix product does.
     pub fn new(threads: usize, instructions: Instructions, workspace: usize) -> Self {
         let threads = Threads::new(threads);
-        let floats = workspace.max(super::matmul::PACKED_FLOATS);
+        let floats = workspace.max(super::matmul::WORKSPACE_FLOATS);
         let workspaces = (0..threads.count()).map(|_| Mutex::new(Buffer::zeros(floats))).collect();
         Self { instructions, threads, workspaces }
     }

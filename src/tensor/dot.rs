@@ -55,9 +55,9 @@ fn dot<L: Lanes, const ROWS: usize>(lanes: L, x: &[f32], w: [&[f32]; ROWS]) -> [
     let (whole, rest) = x.as_chunks::<LANES>();
     let w = w.map(|row| row.as_chunks::<LANES>());
     for (i, x) in whole.iter().enumerate() {
-        let x = lanes.from_array(*x);
+        let x = lanes.of_array(*x);
         for (sum, (w, _)) in sums.iter_mut().zip(&w) {
-            *sum = lanes.multiply_add(x, lanes.from_array(w[i]), *sum);
+            *sum = lanes.multiply_add(x, lanes.of_array(w[i]), *sum);
         }
     }
     if !rest.is_empty() {

@@ -18,7 +18,7 @@ pub(super) fn exp<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
     let r = lanes.multiply_add(n, lanes.splat(-LN_2_LOW), r);
 
     let mut p = lanes.splat(1.987_569_1e-4);
-    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = lanes.multiply_add(p, r, lanes.splat(coefficient));
     }
     let p = lanes.multiply_add(p, lanes.multiply(r, r), r);
@@ -43,7 +43,7 @@ for_each_instruction_set! {
 /// Computed as x / (1 + e^(−2u)), which is the same function and keeps its relative accuracy where 1 + tanh u cancels.
 #[inline(always)]
 fn gelu_of<L: Lanes>(lanes: L, values: &mut [f32]) {
-    const MINUS_TWO_ROOT_TWO_OVER_PI: f32 = -1.595_769_1;
+    const MINUS_TWO_ROOT_TWO_OVER_PI: f32 = -1.595_769_2;
     for group in values.chunks_mut(LANES) {
         let x = lanes.load_slice(group, 0.0);
         let cubic = lanes.multiply_add(lanes.multiply(x, x), lanes.splat(0.044_715), lanes.splat(1.0));
@@ -102,14 +102,7 @@ for_each_instruction_set! {
 /// y = (x − mean) / √(variance + epsilon) · weight + bias, for each row of x: [T, C]. The variance is the biased one,
 /// Σ (x − mean)² / C. Sums are in f64, sixteen at a time in a fixed order.
 #[inline(always)]
-fn layer_norm_of<L: Lanes>(
-    _lanes: L,
-    x: &[f32],
-    weight: &[f32],
-    bias: &[f32],
-    epsilon: f64,
-    out: &mut [f32],
-) {
+fn layer_norm_of<L: Lanes>(_lanes: L, x: &[f32], weight: &[f32], bias: &[f32], epsilon: f64, out: &mut [f32]) {
     let width = weight.len();
     for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
         let mean = sum_f64(x, |value| value) / width as f64;

@@ -12,11 +12,12 @@ use super::service::Service;
 use crate::backend::StartError;
 
 const ATTEMPTS: u32 = 3;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-#[derive(Debug, Serialize)]
-struct Ready<'a> {
+/// What the pool manager is told.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ReadyCallback<'a> {
     worker_id: &'a str,
     model_ref: &'a str,
     memory_bytes: u64,
@@ -42,7 +43,7 @@ pub async fn report_ready(service: &Service, client: &reqwest::Client, address: 
     // Finding the route may ask a name server: not on the thread that serves.
     let host = url.clone();
     let reached = tokio::task::spawn_blocking(move || reachable(address, &host)).await.unwrap_or(address);
-    let ready = Ready {
+    let ready = ReadyCallback {
         worker_id: &service.configuration.worker_id,
         model_ref: &service.configuration.model_ref,
         memory_bytes: model.memory_bytes,
@@ -74,7 +75,7 @@ pub async fn report_ready(service: &Service, client: &reqwest::Client, address: 
     ))
 }
 
-async fn send(service: &Service, client: &reqwest::Client, url: &Url, ready: &Ready<'_>) -> Result<(), String> {
+async fn send(service: &Service, client: &reqwest::Client, url: &Url, ready: &ReadyCallback<'_>) -> Result<(), String> {
     let mut request = client.post(url.clone()).timeout(PATIENCE).json(ready);
     if let Some(token) = &service.configuration.spawn_token {
         request = request.bearer_auth(token);

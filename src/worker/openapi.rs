@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
 
 use super::service::Service;
-use super::{control, error, events, execute, health};
+use super::{callback, control, error, events, execute, health};
 
 pub const STREAM: &str = "Server-sent events, sent as they are computed: `started` (Started), `token` (Token) with \
     `metrics` (Metrics) between, then exactly one of `end` (End) and `error` (ErrorEvent). The data of each is one line \
@@ -89,6 +89,7 @@ words! {
     info(title = "llorch worker", description = "One model, one queue, tokens as they are computed."),
     paths(execute::execute, control::cancel, control::shutdown, health::health, health::metrics, document),
     components(schemas(
+        callback::ReadyCallback,
         events::Started,
         events::Token,
         events::Metrics,

@@ -79,14 +79,7 @@ pub struct Tile {
 
 /// Scores and probabilities as whole tensors, which the tiles above never hold: computed again by the same functions,
 /// hence with the same bits. The scores of masked positions exist here only.
-fn show<T: Tap>(
-    instructions: Instructions,
-    cache: &KvCache,
-    chunk: Chunk,
-    qkv: &[f32],
-    layer: usize,
-    tap: &mut T,
-) {
+fn show<T: Tap>(instructions: Instructions, cache: &KvCache, chunk: Chunk, qkv: &[f32], layer: usize, tap: &mut T) {
     let CacheShape { n_head, head_size, .. } = cache.shape();
     let (rows, positions) = (chunk.rows, chunk.start + chunk.rows);
     let stride = positions.next_multiple_of(LANES);

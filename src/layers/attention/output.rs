@@ -1,5 +1,7 @@
 //! Checkpoint 5: probabilities, the values weighted by them, and the projection of the merged heads.
 
+use std::ops::Range;
+
 use super::Tile;
 use crate::cache::{BLOCK, KvCache};
 use crate::layers::{Station, Tap};
@@ -14,14 +16,7 @@ pub struct AttentionOutput {
 
 impl AttentionOutput {
     /// out: [T, C] from merged: [T, C]
-    pub fn forward<T: Tap>(
-        &self,
-        compute: &mut Compute,
-        merged: &[f32],
-        out: &mut [f32],
-        layer: usize,
-        tap: &mut T,
-    ) {
+    pub fn forward<T: Tap>(&self, compute: &mut Compute, merged: &[f32], out: &mut [f32], layer: usize, tap: &mut T) {
         let bias = self.bias.values();
         compute.matmul(merged, self.weight.values(), bias, out, |_, _| {});
         tap.tensor(Station::AttentionOutput, layer, &[out.len() / bias.len(), bias.len()], || out.to_vec());
@@ -46,22 +41,23 @@ pub fn weighted_values(
     let padded = cache.shape().head_size.next_multiple_of(LANES);
     let out = &mut out[..tile.rows * padded];
     out.fill(0.0);
-    // what all rows of the tile may see, together
-    let common = tile.start + 1;
-    for first in (0..common).step_by(BLOCK) {
-        let steps = (common - first).min(BLOCK);
-        let p = MatrixRef { values: &probabilities.values[first..], stride: probabilities.stride };
-        let values = cache.value_block(tile.layer, tile.head, first / BLOCK, 0); // [64, D']
-        let sums = MatrixMut { values: &mut *out, stride: padded };
-        multiply_add(instructions, (tile.rows, steps, padded), p, values, sums);
-    }
-    // and the triangle on the diagonal, row by row
-    for (row, out) in out.chunks_exact_mut(padded).enumerate() {
-        for position in common..common + row {
-            let values = cache.value_block(tile.layer, tile.head, position / BLOCK, position % BLOCK);
-            let p = MatrixRef { values: &probabilities.values[row * probabilities.stride + position..], stride: 1 };
-            let sums = MatrixMut { values: &mut *out, stride: padded };
-            multiply_add(instructions, (1, 1, padded), p, values, sums);
+    // positions in order, `rows` rows of the tile together, block by block
+    let mut weigh = |first_row: usize, rows: usize, positions: Range<usize>| {
+        let mut position = positions.start;
+        while position < positions.end {
+            let steps = (BLOCK - position % BLOCK).min(positions.end - position);
+            let p = &probabilities.values[first_row * probabilities.stride + position..];
+            let p = MatrixRef { values: p, stride: probabilities.stride }; // [rows, steps]
+            let v = cache.value_block(tile.layer, tile.head, position / BLOCK, position % BLOCK); // [steps, D']
+            let sums = MatrixMut { values: &mut out[first_row * padded..], stride: padded }; // [rows, D']
+            multiply_add(instructions, (rows, steps, padded), p, v, sums);
+            position += steps;
         }
+    };
+    // what all rows of the tile may see; then, row by row, the triangle on the diagonal
+    let common = tile.start + 1;
+    weigh(0, tile.rows, 0..common);
+    for row in 1..tile.rows {
+        weigh(row, 1, common..common + row);
     }
 }

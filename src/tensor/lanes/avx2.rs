@@ -31,7 +31,7 @@ impl Lanes for Avx2 {
         unsafe { [_mm256_set1_ps(value); 2] }
     }
     #[inline(always)]
-    fn from_array(self, values: [f32; LANES]) -> Pair {
+    fn of_array(self, values: [f32; LANES]) -> Pair {
         unsafe { self.load(values.as_ptr()) }
     }
     #[inline(always)]

@@ -34,7 +34,7 @@ impl Lanes for Avx512 {
         unsafe { _mm512_set1_ps(value) }
     }
     #[inline(always)]
-    fn from_array(self, values: [f32; LANES]) -> __m512 {
+    fn of_array(self, values: [f32; LANES]) -> __m512 {
         unsafe { _mm512_loadu_ps(values.as_ptr()) }
     }
     #[inline(always)]

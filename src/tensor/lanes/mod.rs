@@ -33,7 +33,7 @@ pub trait Lanes: Copy {
     const TILE_VECTORS: usize;
 
     fn splat(self, value: f32) -> Self::Vector;
-    fn from_array(self, values: [f32; LANES]) -> Self::Vector;
+    fn of_array(self, values: [f32; LANES]) -> Self::Vector;
     fn to_array(self, vector: Self::Vector) -> [f32; LANES];
 
     /// # Safety
@@ -83,11 +83,11 @@ pub trait Lanes: Copy {
     #[inline(always)]
     fn load_slice(self, from: &[f32], filler: f32) -> Self::Vector {
         match from.first_chunk::<LANES>() {
-            Some(whole) => self.from_array(*whole),
+            Some(whole) => self.of_array(*whole),
             None => {
                 let mut lanes = [filler; LANES];
                 lanes[..from.len()].copy_from_slice(from);
-                self.from_array(lanes)
+                self.of_array(lanes)
             }
         }
     }

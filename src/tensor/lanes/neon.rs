@@ -32,7 +32,7 @@ impl Lanes for Neon {
         unsafe { [vdupq_n_f32(value); 4] }
     }
     #[inline(always)]
-    fn from_array(self, values: [f32; LANES]) -> Quad {
+    fn of_array(self, values: [f32; LANES]) -> Quad {
         unsafe { self.load(values.as_ptr()) }
     }
     #[inline(always)]

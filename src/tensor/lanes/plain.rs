@@ -20,7 +20,7 @@ impl Lanes for Plain {
         [value; LANES]
     }
     #[inline(always)]
-    fn from_array(self, values: Array) -> Array {
+    fn of_array(self, values: Array) -> Array {
         values
     }
     #[inline(always)]

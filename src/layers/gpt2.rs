@@ -1,12 +1,12 @@
 //! GPT-2 of any size: its weights, and the forward pass through them.
 
-use super::{Gpt2Configuration, ModelError, Weight, Weights};
 use crate::cache::{CacheError, CacheShape, KvCache};
 use crate::layers::operations::Norm;
 use crate::layers::{
     Activations, AttentionOutput, Block, Chunk, Embedding, FeedForward, Honest, LayerNorm, Operations, Qkv, Station,
     Tap, attention,
 };
+use crate::model::{Gpt2Configuration, ModelError, Weight, Weights};
 use crate::tensor::{Buffer, Compute, Instructions};
 
 pub struct Gpt2 {
@@ -23,6 +23,13 @@ pub struct Gpt2 {
 pub enum LogitRows {
     Last,
     All,
+}
+
+/// The last rows of a chunk whose logits are wanted, and the row of the logits where they go.
+#[derive(Clone, Copy)]
+struct Wanted {
+    rows: usize,
+    at: usize,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -151,7 +158,8 @@ impl Gpt2 {
         for part in tokens.chunks(longest) {
             let last = done + part.len() == tokens.len();
             let keep = if every_row { part.len() } else { usize::from(last) };
-            let result = self.chunk(operations, part, cache, scratch, keep, done, tap, cancelled);
+            let wanted = Wanted { rows: keep, at: if every_row { done } else { 0 } };
+            let result = self.chunk(operations, part, cache, scratch, wanted, tap, cancelled);
             if result.is_err() {
                 cache.truncate(cache.len());
                 result?;
@@ -188,7 +196,7 @@ impl Gpt2 {
         Ok(())
     }
 
-    /// One chunk through all layers; logits of its last `keep` rows, at row `first_row` of the logits if all are kept.
+    /// One chunk through all layers.
     #[allow(clippy::too_many_arguments)]
     fn chunk<O: Operations, T: Tap>(
         &self,
@@ -196,8 +204,7 @@ impl Gpt2 {
         tokens: &[u32],
         cache: &mut KvCache,
         scratch: &mut Scratch,
-        keep: usize,
-        first_row: usize,
+        wanted: Wanted,
         tap: &mut T,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), ForwardError> {
@@ -213,18 +220,18 @@ impl Gpt2 {
             if cancelled() {
                 return Err(ForwardError::Cancelled);
             }
-            let keep = if index + 1 == self.blocks.len() { keep } else { chunk.rows };
+            let keep = if index + 1 == self.blocks.len() { wanted.rows } else { chunk.rows };
             let block = &self.blocks[operations.block_at(index, self.blocks.len())];
             operations.block(block, &mut activations, cache, chunk, keep, tap)?;
         }
+        let keep = wanted.rows;
         if keep > 0 {
             let Activations { compute, x, normed, .. } = activations;
             let (x, normed) = (&x[(chunk.rows - keep) * width..], &mut normed[..keep * width]);
             operations.layer_norm(Norm::Final, &self.ln_f, compute, x, normed);
             tap.tensor(Station::FinalLayerNorm, 0, &shape, || normed.to_vec());
 
-            let first_row = if keep == chunk.rows && logits.len() > vocabulary { first_row } else { 0 };
-            let logits = &mut logits[first_row * vocabulary..][..keep * vocabulary]; // [keep, V]
+            let logits = &mut logits[wanted.at * vocabulary..][..keep * vocabulary]; // [keep, V]
             operations.head(&self.head, compute, normed, width, logits);
         }
         cache.advance(chunk.rows);
