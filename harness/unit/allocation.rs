@@ -5,8 +5,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use llorch::backend::cpu::CpuBackend;
+use llorch::backend::{CancelFlag, InferenceBackend, Job, Prompt, SamplingParameters, TokenSink};
 use llorch::layers::NoTap;
 use llorch::layers::gpt2::{LogitRows, Scratch};
+use llorch::model::recipe::{OutputFormat, Recipe, Size};
+use llorch::sampling::Sampler;
 use llorch::tensor::Instructions;
 
 use super::models::{configuration, model, tokens};
