@@ -227,6 +227,11 @@ impl Case {
         }
     }
 
+    /// About the harness itself, whatever the target.
+    pub fn is_selftest(&self) -> bool {
+        self.address.starts_with("selftest/")
+    }
+
     pub fn is_unit(&self) -> bool {
         self.place.line == 0
     }

@@ -108,7 +108,8 @@ pub fn check(message: Message, value: &Value) -> Result<(), Finding> {
         return Ok(());
     }
     let told: Vec<String> = violations.iter().map(Violation::to_string).collect();
-    let finding = Finding::fail(format!("a {} as the contract describes it", message.name()), told.join("; "));
+    let finding =
+        Finding::fail(format!("the message {} as the contract describes it", message.name()), told.join("; "));
     Err(finding.with("message", serde_json::to_string_pretty(value).unwrap_or_default()))
 }
 

@@ -17,6 +17,11 @@ pub mod recognise;
 pub mod target;
 pub mod tiny_model;
 
+// What a worker is given: models in every form, files that mean harm, and the haiku's rule
+pub mod haiku;
+pub mod hostile_files;
+pub mod model_files;
+
 // The cases, the run, and what it may end in
 pub mod case;
 pub mod catalogue;

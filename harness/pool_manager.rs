@@ -77,6 +77,7 @@ type Record = Arc<(Mutex<Vec<Attempt>>, Condvar)>;
 #[derive(Debug)]
 pub struct PoolManager {
     url: String,
+    began: Instant,
     record: Record,
     /// Dropped, the server's thread ends; absent where the port is closed.
     server: Option<(Sender<()>, JoinHandle<()>)>,
@@ -94,26 +95,32 @@ impl PoolManager {
         if behaviour == Behaviour::Refuse {
             let closed = ClosedPort::hold().map_err(problem)?;
             let url = Base::local(closed.port().map_err(problem)?).url(PATH);
-            return Ok(PoolManager { url, record, server: None, _closed: Some(closed) });
+            return Ok(PoolManager { url, began: Instant::now(), record, server: None, _closed: Some(closed) });
         }
+        let began = Instant::now();
         let (told, address) = mpsc::channel();
         let (keep, until_dropped) = mpsc::channel::<()>();
         let kept = record.clone();
         let thread = std::thread::Builder::new().name("pool manager".into());
         let thread = thread.spawn(move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-            let server = runtime.block_on(serve(behaviour, kept));
+            let server = runtime.block_on(serve(behaviour, kept, began));
             let _ = told.send(server.uri());
             let _ = until_dropped.recv();
         });
         let thread = thread.map_err(problem)?;
         let base = address.recv().map_err(|_| Finding::error("a pool manager to call back", "its thread ended"))?;
-        Ok(PoolManager { url: format!("{base}{PATH}"), record, server: Some((keep, thread)), _closed: None })
+        Ok(PoolManager { url: format!("{base}{PATH}"), began, record, server: Some((keep, thread)), _closed: None })
     }
 
     /// What a worker is given as `--callback-url`.
     pub fn callback_url(&self) -> &str {
         &self.url
+    }
+
+    /// Now, on the clock of the attempts.
+    pub fn clock(&self) -> Duration {
+        self.began.elapsed()
     }
 
     pub fn attempts(&self) -> Vec<Attempt> {
@@ -193,9 +200,8 @@ impl Drop for PoolManager {
     }
 }
 
-async fn serve(behaviour: Behaviour, record: Record) -> MockServer {
+async fn serve(behaviour: Behaviour, record: Record, began: Instant) -> MockServer {
     let server = MockServer::builder().start().await;
-    let began = Instant::now();
     let respond = move |request: &wiremock::Request| {
         let attempt = receive(request, began.elapsed());
         let mut attempts = lock(&record.0);
@@ -279,6 +285,10 @@ fn worker_id(attempt: &Attempt, expected: &Expected) -> Result<(), Finding> {
 
 fn reachable(attempt: &Attempt, _: &Expected) -> Result<(), Finding> {
     let expected = "a worker that answers /health at the uri of its callback when it calls";
+    // It reaches the worker from the worker's own machine, and from no other.
+    if let Some(uri) = text(attempt, "uri").filter(|uri| uri.contains("//0.0.0.0") || uri.contains("//[::]")) {
+        return Err(Finding::fail("a uri at which others reach the worker", format!("{uri}: an address to listen on")));
+    }
     attempt.reachable.clone().map_err(|found| Finding::fail(expected, found))
 }
 

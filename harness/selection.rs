@@ -20,6 +20,8 @@ pub struct Selection {
     pub name: Option<regex::Regex>,
     /// Lanes whose absence is a failure: by `REQUIRE_…`, or by their tag in the expression.
     pub required: BTreeSet<Lane>,
+    /// Also the cases about the harness itself, which are about no target; one that is named is always kept.
+    pub selftest: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,7 @@ impl Selection {
     #[must_use]
     pub fn with_tags(mut self, expression: TagOperation) -> Self {
         name_lanes(&expression, true, &mut self.required);
+        self.selftest |= names_selftest(&expression);
         self.tags = Some(expression);
         self
     }
@@ -58,6 +61,7 @@ impl Selection {
     pub fn keeps(&self, case: &Case) -> bool {
         self.tags.as_ref().is_none_or(|expression| expression.eval(&case.tags))
             && (self.addresses.is_empty() || self.addresses.iter().any(|address| is_within(&case.address, address)))
+            && (self.selftest || !case.is_selftest() || !self.addresses.is_empty())
             && self.checkpoint.is_none_or(|number| case.checkpoint == Some(number))
             && (!self.quick || case.quick)
             && self.name.as_ref().is_none_or(|pattern| pattern.is_match(&case.name))
@@ -83,6 +87,14 @@ impl Selection {
 fn is_within(address: &str, wanted: &str) -> bool {
     let wanted = wanted.trim_end_matches('/');
     address.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn names_selftest(expression: &TagOperation) -> bool {
+    match expression {
+        TagOperation::And(left, right) | TagOperation::Or(left, right) => names_selftest(left) || names_selftest(right),
+        TagOperation::Not(_) => false,
+        TagOperation::Tag(tag) => tag == "selftest",
+    }
 }
 
 fn name_lanes(expression: &TagOperation, asked: bool, lanes: &mut BTreeSet<Lane>) {

@@ -1,7 +1,7 @@
 //! One run's target: what it is, what it proved to be, and the worker that its cases share where they must.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -134,6 +134,22 @@ impl Session {
         }
     }
 
+    /// A start on a model of the harness's choosing; UNIMPLEMENTED where this target can't be given one.
+    pub fn start_on(&self, model: &Path, format: ModelFormat) -> Result<Start, Finding> {
+        let refuse = |found: &str| Err(Finding::unimplemented("a worker on a model of the harness's choosing", found));
+        match &self.request.kind {
+            TargetKind::Url { .. } => refuse("the target runs already"),
+            TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) } => refuse("the stub backend reads no model"),
+            TargetKind::Spawn { .. } if self.target_brings("--model") => refuse("the command brings its own --model"),
+            TargetKind::Spawn { .. }
+                if !self.request.model_formats.is_empty() && !self.request.model_formats.contains(&format) =>
+            {
+                refuse(&format!("the target does not read {format:?} (--model-format)"))
+            }
+            _ => Ok(Start::model(model)),
+        }
+    }
+
     /// True where the command line that was given says this flag itself.
     pub fn target_brings(&self, flag: &str) -> bool {
         matches!(&self.target, Target::Spawn { command } if command.iter().any(|word| word.starts_with(flag)))
@@ -180,6 +196,11 @@ impl Session {
         }
         job.insert("job_id".into(), unique("long").into());
         Ok(job)
+    }
+
+    /// A job that is known to run long, so that it need not be measured.
+    pub fn assume_long_job(&self, job: Map<String, Value>) {
+        *lock(&self.long_job) = Some(job);
     }
 
     /// Sampling shows only on a worker that computes.

@@ -162,15 +162,16 @@ impl Stream {
             }
             let left = until.saturating_duration_since(Instant::now());
             let found = match &progress.end {
-                Some((end, at)) => format!("the stream ended before ({end}, after {at:.1?})"),
+                Some(_) => "the stream ended before".to_string(),
                 None if left.is_zero() => format!("nothing of the kind within {deadline:.1?}"),
                 None => {
                     progress = changed.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0;
                     continue;
                 }
             };
-            let finding = Finding::fail(what, format!("{found}; {} frames had come", progress.parser.frames.len()));
-            return Err(self.transcript_of(&progress).evidence(finding));
+            let transcript = self.transcript_of(&progress);
+            let finding = Finding::fail(what, format!("{found}: {}", transcript.summary()));
+            return Err(transcript.evidence(finding));
         }
     }
 
@@ -195,12 +196,24 @@ impl Stream {
     }
 
     /// Waits for the end of the stream; hangs up when the deadline passes before.
-    pub fn finish(mut self, deadline: Duration) -> Transcript {
+    pub fn finish(self, deadline: Duration) -> Transcript {
+        self.finish_unless_silent(deadline, deadline)
+    }
+
+    /// The same, and hangs up when no event has come for so long since the first token: what is still to come never will.
+    pub fn finish_unless_silent(mut self, deadline: Duration, silence: Duration) -> Transcript {
         let until = Instant::now() + deadline;
+        let (mut seen, mut last) = (0, Instant::now());
         {
             let (progress, changed) = &*self.shared;
             let mut progress = lock(progress);
             while progress.end.is_none() {
+                let frames = &progress.parser.frames;
+                if frames.len() > seen {
+                    (seen, last) = (frames.len(), Instant::now());
+                }
+                let begun = frames.iter().any(|frame| frame.is("token"));
+                let until = if begun { until.min(last + silence) } else { until };
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;

@@ -393,7 +393,8 @@ fn look(base: &Base, patience: Duration) -> Look {
     match http::send(base, &Request::get("/health"), patience) {
         Ok(answer) => match serde_json::from_slice(&answer.body) {
             Ok(health @ Value::Object(_)) if answer.status == 200 => Look::Ready(health),
-            _ if answer.status >= 500 => Look::NotYet(format!("GET /health answers {}", answer.status)),
+            // What loads may say so with this status, and with no other.
+            _ if answer.status == 503 => Look::NotYet(format!("GET /health answers {}", answer.status)),
             _ => Look::Never(format!(
                 "GET /health answers status {} with {}, where a worker answers 200 with JSON: {}",
                 answer.status,

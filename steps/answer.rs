@@ -7,20 +7,12 @@ use super::world::list;
 use crate::harness::Settle;
 use crate::harness::scene::calls::Credentials;
 
-#[when("health is asked")]
-#[then("health is asked")]
-fn health(world: &mut World) {
-    world.scene.ask("GET", "/health").settle();
-}
-
-#[when(regex = r#"^(GET|POST|PUT|DELETE) "([^"]+)" is asked$"#)]
-fn asked(world: &mut World, method: String, path: String) {
-    world.scene.ask(&method, &path).settle();
-}
-
-#[when(regex = r#"^POST "([^"]+)" is asked with (no token|a wrong token|half the token)$"#)]
-fn asked_with(world: &mut World, path: String, credentials: String) {
-    world.scene.ask_with(&path, Credentials::of(&credentials)).settle();
+#[when(regex = r#"^(GET|POST|PUT|DELETE) "([^"]+)" is asked(?: with (.*token.*))?$"#)]
+fn asked(world: &mut World, method: String, path: String, credentials: String) {
+    match Credentials::of(&credentials) {
+        Some(credentials) => world.scene.ask_with(&path, credentials).settle(),
+        None => world.scene.ask(&method, &path).settle(),
+    }
 }
 
 #[when(regex = r#"^the body (.+) is posted to "([^"]+)"(?: with the header "([^":]+): ([^"]*)")?$"#)]
@@ -28,19 +20,10 @@ fn posted(world: &mut World, body: String, path: String, name: String, value: St
     world.scene.post(&body, &path, (!name.is_empty()).then_some((name, value))).settle();
 }
 
-#[when(regex = r#"^a job is sent with the content type "([^"]+)"$"#)]
-fn sent_as(world: &mut World, content_type: String) {
-    world.scene.send_as(&content_type).settle();
-}
-
-#[then(regex = r#"^the answer is (\d+)(?: with the code "([^"]+)")?$"#)]
-fn answer_is(world: &mut World, status: u16, code: String) {
-    world.scene.answer_is(status, (!code.is_empty()).then_some(code.as_str())).settle();
-}
-
-#[then(regex = r#"^the answer is one of "([^"]+)"$"#)]
-fn answer_is_one_of(world: &mut World, statuses: String) {
-    world.scene.answer_is_one_of(&list(&statuses)).settle();
+#[then(regex = r#"^the answer is (\d+)(?: or (\d+))?(?: with the code "([^"]+)")?$"#)]
+fn answer_is(world: &mut World, status: u16, or: String, code: String) {
+    let either = [status, or.parse().unwrap_or(status)];
+    world.scene.answer_is(either, (!code.is_empty()).then_some(code.as_str())).settle();
 }
 
 #[then("the answer is JSON")]
@@ -53,9 +36,17 @@ fn answer_matches(world: &mut World, message: String) {
     world.scene.answer_matches(&message).settle();
 }
 
-#[then(regex = r#"^the answer's field "([^"]+)" is (?:"([^"]*)"|(\S+))$"#)]
-fn field_is(world: &mut World, field: String, text: String, other: String) {
-    world.scene.field_is(&field, &text, &other).settle();
+#[then(regex = r#"^the answer's field "([^"]+)" is (?:"([^"]*)"|above (\d+)|(\S+))$"#)]
+fn field_is(world: &mut World, field: String, text: String, above: String, other: String) {
+    match above.parse() {
+        Ok(least) => world.scene.field_is_above(&field, least).settle(),
+        Err(_) => world.scene.field_is(&field, &text, &other).settle(),
+    }
+}
+
+#[then(regex = r#"^each job's (?:header "([^"]+)"|seed) is another$"#)]
+fn another_each_time(world: &mut World, header: String) {
+    if header.is_empty() { world.scene.seeds_differ().settle() } else { world.scene.header_differs(&header).settle() }
 }
 
 #[then(regex = r#"^the answer's field "([^"]+)" is the id the worker was started with$"#)]
@@ -63,7 +54,7 @@ fn field_is_worker_id(world: &mut World, field: String) {
     world.scene.field_is_worker_id(&field).settle();
 }
 
-#[then(regex = r#"^the answer's header "([^"]+)" is (?:"([^"]*)"|a (fresh UUID|whole number of seconds))$"#)]
+#[then(regex = r#"^the answer's header "([^"]+)" is (?:"([^"]*)"|a (fresh UUID|time to come back))$"#)]
 fn header_is(world: &mut World, name: String, text: String, kind: String) {
     world.scene.header_is(&name, &text, &kind).settle();
 }

@@ -1,5 +1,7 @@
 //! The ready callback, as the pool manager sees it.
 
+use std::time::Duration;
+
 use cucumber::{given, then};
 
 use super::World;
@@ -17,19 +19,9 @@ fn matches(world: &mut World, message: String) {
     world.scene.callback_matches(&message).settle();
 }
 
-#[then("the callback carries the worker's id")]
-fn carries_id(world: &mut World) {
-    world.scene.callback_carries_id().settle();
-}
-
-#[then("the callback's uri is where the worker answers")]
-fn uri_answers(world: &mut World) {
-    world.scene.callback_uri_answers().settle();
-}
-
-#[then("the worker answered already when the callback came")]
-fn answered_already(world: &mut World) {
-    world.scene.answered_before_callback().settle();
+#[then(regex = r"^the callback (?:carries|is from) (.+)$")]
+fn carries(world: &mut World, what: String) {
+    world.scene.callback_is_right_about(&what).settle();
 }
 
 #[then(regex = r"^the worker called back exactly (\d+) times?$")]
@@ -37,9 +29,9 @@ fn called_back(world: &mut World, times: usize) {
     world.scene.called_back(times).settle();
 }
 
-#[then("the callback carries the spawn token as its bearer")]
-fn carries_token(world: &mut World) {
-    world.scene.callback_carries_token().settle();
+#[then(regex = r"^an attempt is given up within (\d+) seconds$")]
+fn gives_up(world: &mut World, seconds: u64) {
+    world.scene.gives_up_waiting(Duration::from_secs(seconds)).settle();
 }
 
 #[then("the attempts came at growing distances")]

@@ -24,35 +24,29 @@ fn sent_with_header(world: &mut World, name: String, value: String) {
     world.scene.send_job(UNNAMED, &[], &[(name, value)]).settle();
 }
 
-#[when("a job is sent with the token")]
-fn sent_with_token(world: &mut World) {
-    world.scene.send_job_with_token(UNNAMED).settle();
+#[when(regex = r#"^a job is sent with the content type "([^"]+)"$"#)]
+fn sent_as(world: &mut World, content_type: String) {
+    world.scene.send_as(&content_type).settle();
 }
 
-#[when(regex = r#"^a (long|short) job is sent as "([^"]+)"$"#)]
-fn sent_of_length(world: &mut World, length: String, label: String) {
-    let length = if length == "long" { Length::Long } else { Length::Short };
-    world.scene.send_sized_job(&label, length).settle();
+#[when(regex = r"^a job is sent (with the token|with a prompt that the context can't hold|while the worker drains)$")]
+fn sent_specially(world: &mut World, how: String) {
+    match how.as_str() {
+        "with the token" => world.scene.send_job_with_token(UNNAMED).settle(),
+        "while the worker drains" => world.scene.send_while_draining().settle(),
+        _ => world.scene.send_beyond_context().settle(),
+    }
 }
 
-#[when(regex = r#"^a job of about (\d+) seconds? is sent as "([^"]+)"$"#)]
-fn sent_of_duration(world: &mut World, seconds: u64, label: String) {
-    world.scene.send_sized_job(&label, Length::About(Duration::from_secs(seconds))).settle();
-}
-
-#[when(regex = r#"^short jobs are sent as "([^"]+)"$"#)]
-fn several_sent(world: &mut World, labels: String) {
-    world.scene.send_short_jobs(&list(&labels)).settle();
+#[when(regex = r#"^(?:an? )?(long|short|1-second) jobs? (?:is|are) sent as "([^"]+)"$"#)]
+fn sent_of_length(world: &mut World, length: String, labels: String) {
+    let length = Length::of(&length);
+    list(&labels).iter().try_for_each(|label| world.scene.send_sized_job(label, length)).settle();
 }
 
 #[when(regex = r#"^the job "([^"]+)" is sent a second time$"#)]
 fn sent_again(world: &mut World, label: String) {
     world.scene.send_again(&label).settle();
-}
-
-#[when("a job is sent while the worker drains")]
-fn sent_while_draining(world: &mut World) {
-    world.scene.send_while_draining().settle();
 }
 
 #[when("jobs are sent until one is refused")]
@@ -80,24 +74,15 @@ fn first_token(world: &mut World, label: String) {
     world.scene.wait_for_token(&label).settle();
 }
 
-#[when("the stream has ended")]
-fn stream_ended(world: &mut World) {
-    world.scene.wait_for_end(&[UNNAMED.into()]).settle();
-}
-
-#[when(regex = r#"^"([^"]+)" (?:has|have) ended$"#)]
+#[when(regex = r#"^(?:the stream|"([^"]+)") (?:has|have) ended$"#)]
 fn ended(world: &mut World, labels: String) {
-    world.scene.wait_for_end(&list(&labels)).settle();
+    let labels = if labels.is_empty() { vec![UNNAMED.into()] } else { list(&labels) };
+    world.scene.wait_for_end(&labels).settle();
 }
 
-#[when(regex = r#"^the job "([^"]+)" is cancelled$"#)]
-fn cancelled(world: &mut World, label: String) {
-    world.scene.cancel(&label).settle();
-}
-
-#[when(regex = r#"^the job id "([^"]+)" is cancelled$"#)]
-fn id_cancelled(world: &mut World, job_id: String) {
-    world.scene.cancel_id(&job_id).settle();
+#[when(regex = r#"^the job (id )?"([^"]+)" is cancelled$"#)]
+fn cancelled(world: &mut World, is_id: String, named: String) {
+    if is_id.is_empty() { world.scene.cancel(&named).settle() } else { world.scene.cancel_id(&named).settle() }
 }
 
 #[when(regex = r#"^the client of "([^"]+)" disconnects$"#)]

@@ -18,14 +18,13 @@ fn lines_match(world: &mut World, message: String) {
     world.scene.log_lines_match(&message).settle();
 }
 
-#[then(regex = r#"^the log does not contain (?:"([^"]+)"|the generated text)$"#)]
-fn does_not_contain(world: &mut World, text: String) {
-    world.scene.log_lacks((!text.is_empty()).then_some(text.as_str())).settle();
-}
-
-#[then("no token is in the log")]
-fn no_token(world: &mut World) {
-    world.scene.log_lacks_tokens().settle();
+#[then(regex = r#"^the log does not contain (?:"([^"]+)"|the (generated text)|any token)$"#)]
+fn does_not_contain(world: &mut World, text: String, generated: String) {
+    match (text.as_str(), generated.is_empty()) {
+        ("", true) => world.scene.log_lacks_tokens().settle(),
+        ("", false) => world.scene.log_lacks(None).settle(),
+        (text, _) => world.scene.log_lacks(Some(text)).settle(),
+    }
 }
 
 #[then(regex = r#"^the log has the events "([^"]+)" of "([^"]+)"$"#)]

@@ -4,9 +4,11 @@
 mod answer;
 mod callback;
 mod document;
+mod haiku;
 mod job;
 mod log;
 mod metrics;
+mod model;
 mod sampling;
 mod selftest;
 mod stream;

@@ -3,16 +3,17 @@
 use cucumber::{given, then, when};
 
 use super::World;
+use super::world::list;
 use crate::harness::Settle;
 
-#[given(regex = r#"^the scripted worker that (?:makes the mistake|has the oddity) "([^"]+)"$"#)]
+#[given(regex = r#"^the scripted worker that (?:is honest|(?:makes the mistake|has the oddity) "([^"]+)")$"#)]
 fn scripted(world: &mut World, name: String) {
-    world.scene.choose_scripted(&name).settle();
+    world.scene.choose_scripted((!name.is_empty()).then_some(name.as_str())).settle();
 }
 
-#[when(regex = r#"^the case "([^"]+)" judges it$"#)]
-fn judged(world: &mut World, address: String) {
-    world.scene.judge_scripted(&address).settle();
+#[when(regex = r#"^the cases? "([^"]+)" judges? it$"#)]
+fn judged(world: &mut World, addresses: String) {
+    world.scene.judge_scripted(&list(&addresses)).settle();
 }
 
 #[then("it is caught")]

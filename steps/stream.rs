@@ -47,13 +47,3 @@ fn frames_are(world: &mut World, step: &Step) {
 fn frames_carry(world: &mut World, text: String) {
     world.scene.text_is(UNNAMED, &text).settle();
 }
-
-#[then(regex = r#"^the stream ended with the stop reason "([^"]+)"$"#)]
-fn stop_reason(world: &mut World, reason: String) {
-    world.scene.stopped_for(&reason).settle();
-}
-
-#[then("the stream named the stop sequence")]
-fn stop_sequence_named(world: &mut World) {
-    world.scene.stop_sequence_is_named().settle();
-}

@@ -14,19 +14,18 @@ fn a_worker(world: &mut World, fresh: String, stub: String, kind: String) {
     world.scene.start(kind, !fresh.is_empty(), &[]).settle();
 }
 
-#[given(regex = r#"^a fresh worker with long jobs, started with "([^"]*)"$"#)]
+#[given(regex = r#"^a fresh worker with (?:an API token|long jobs, started with "([^"]*)")$"#)]
 fn a_worker_with_flags(world: &mut World, flags: String) {
-    world.scene.start(Kind::LongJobs, true, &shlex::split(&flags).unwrap_or_default()).settle();
+    if flags.is_empty() {
+        world.scene.start_with_token().settle();
+    } else {
+        world.scene.start(Kind::LongJobs, true, &shlex::split(&flags).unwrap_or_default()).settle();
+    }
 }
 
 #[given(regex = r"^a fresh (stub )?worker (with a spawn token )?that calls it back$")]
 fn a_worker_that_calls_back(world: &mut World, stub: String, token: String) {
     world.scene.start_with_callback(!stub.is_empty(), !token.is_empty()).settle();
-}
-
-#[given("a fresh worker with an API token")]
-fn a_worker_with_a_token(world: &mut World) {
-    world.scene.start_with_token().settle();
 }
 
 #[when("the worker is started afresh")]
@@ -39,14 +38,13 @@ fn started_with(world: &mut World, flags: String) {
     world.scene.launch(&shlex::split(&flags).unwrap_or_default()).settle();
 }
 
-#[when("the worker is started on a model file that does not exist")]
-fn started_without_model(world: &mut World) {
-    world.scene.launch_without_model().settle();
-}
-
-#[when("the worker is started on a port that is taken")]
-fn started_on_a_taken_port(world: &mut World) {
-    world.scene.launch_on_taken_port().settle();
+#[when(regex = r"^the worker is started (on a model file that does not exist|on a port that is taken)$")]
+fn started_hopelessly(world: &mut World, how: String) {
+    if how.contains("model") {
+        world.scene.launch_without_model().settle();
+    } else {
+        world.scene.launch_on_taken_port().settle();
+    }
 }
 
 #[when(regex = r"^the worker is started with the port from the (.+)$")]
@@ -54,9 +52,13 @@ fn started_with_sources(world: &mut World, sources: String) {
     world.scene.launch_with_ports_from(&sources).settle();
 }
 
-#[when("the worker is started to call it back")]
-fn started_to_call_back(world: &mut World) {
-    world.scene.launch_with_callback(Called::PoolManager).settle();
+#[when(regex = r"^the worker is started to call it back(, on a port of its own choosing)?$")]
+fn started_to_call_back(world: &mut World, own_port: String) {
+    if own_port.is_empty() {
+        world.scene.launch_with_callback(Called::PoolManager).settle();
+    } else {
+        world.scene.launch_with_callback_on_free_port().settle();
+    }
 }
 
 #[when(regex = r#"^(?:the|a stub) worker is started with the callback "([^"]*)"$"#)]
@@ -79,14 +81,13 @@ fn exits(world: &mut World, code: String, seconds: u64) {
     world.scene.exits(code.parse().ok(), Duration::from_secs(seconds)).settle();
 }
 
-#[then("the worker answers")]
-fn answers(world: &mut World) {
-    world.scene.answers().settle();
-}
-
-#[then(regex = r"^the worker answers on the port from the (flag|environment|file)$")]
-fn answers_on_port(world: &mut World, winner: String) {
-    world.scene.answers_on_port_from(&winner).settle();
+#[then(regex = r"^the worker answers(?: on the port from the (flag|environment|file))?$")]
+fn answers(world: &mut World, winner: String) {
+    if winner.is_empty() {
+        world.scene.answers().settle();
+    } else {
+        world.scene.answers_on_port_from(&winner).settle();
+    }
 }
 
 #[then("the log names a port on which the worker answers")]
@@ -94,14 +95,13 @@ fn log_names_port(world: &mut World) {
     world.scene.log_names_its_port().settle();
 }
 
-#[then(regex = r#"^its (?:error )?output mentions "([^"]*)"$"#)]
+#[then(regex = r#"^its (?:error )?output (?:mentions "([^"]*)"|names the model file)$"#)]
 fn output_mentions(world: &mut World, text: String) {
-    world.scene.output_mentions(&text).settle();
-}
-
-#[then("its output names the model file")]
-fn output_names_model(world: &mut World) {
-    world.scene.output_names_the_model().settle();
+    if text.is_empty() {
+        world.scene.output_names_the_model().settle();
+    } else {
+        world.scene.output_mentions(&text).settle();
+    }
 }
 
 #[then("the harness recognises the worker as a stub")]

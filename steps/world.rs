@@ -41,6 +41,13 @@ pub fn pairs(step: &Step) -> Vec<(String, String)> {
     rows(step).into_iter().filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone()))).collect()
 }
 
+/// The rows of a table, each cell under its column's name.
+pub fn records(step: &Step) -> Vec<Vec<(String, String)>> {
+    let Some(table) = &step.table else { return Vec::new() };
+    let names = table.rows.first().cloned().unwrap_or_default();
+    table.rows.iter().skip(1).map(|row| names.iter().cloned().zip(row.iter().cloned()).collect()).collect()
+}
+
 /// `a, b, c` as a list.
 pub fn list(text: &str) -> Vec<String> {
     text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()

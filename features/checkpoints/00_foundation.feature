@@ -28,7 +28,7 @@ Feature: Checkpoint 0, foundation
   @case:checkpoints/00/3 @LL-CP-00 @must @stub @quick
   Scenario: The stub says in its health that it is one
     Given a stub worker
-    When health is asked
+    When GET "/health" is asked
     Then the answer's field "model" is "stub"
     And the answer's field "vram_bytes" is 0
     And the answer matches the contract "health"

@@ -12,6 +12,7 @@ Feature: Access
       | execute-none     | /execute  | no token           |
       | execute-wrong    | /execute  | a wrong token      |
       | execute-prefix   | /execute  | half the token     |
+      | execute-longer   | /execute  | the token and more |
       | cancel-none      | /cancel   | no token           |
       | cancel-wrong     | /cancel   | a wrong token      |
       | shutdown-none    | /shutdown | no token           |
@@ -46,7 +47,7 @@ Feature: Access
     Given a fresh worker with an API token
     When a job is sent with the token
     And POST "/execute" is asked with a wrong token
-    Then no token is in the log
+    Then the log does not contain any token
 
   @case:worker/access/6 @LL-W-164 @must @fresh
   Scenario: An address beyond this machine is refused without a token

@@ -9,10 +9,7 @@ Feature: Cancel
     And the job "victim" is cancelled
     Then the answer is 202
     And the stream "victim" ends with the error "CANCELLED" within 5 seconds of the cancel
-    And the stream "victim" obeys "no-token-after-terminal"
-    And the stream "victim" obeys "terminal-last"
-    And the stream "victim" obeys "error-fields"
-    And the stream "victim" obeys "error-code"
+    And the stream "victim" obeys every rule
 
   @case:worker/cancel/2 @SYS-6.3.5 @must
   Scenario: No token follows a cancel
@@ -89,3 +86,21 @@ Feature: Cancel
     And "next" has ended
     Then the stream "next" obeys every rule
     And the log shows no start of "waiting"
+
+  @case:worker/cancel/10 @LL-W-142 @must
+  Scenario: A cancel ends the job that it names and no other
+    Given a worker with long jobs
+    When a long job is sent as "bystander"
+    And the first token of "bystander" has arrived
+    And the job id "nobody-knows-me" is cancelled
+    Then "bystander" goes on
+
+  @case:worker/cancel/11 @LL-W-143 @must @quick
+  Scenario: A cancel that comes before its job is forgotten
+    Given a worker
+    When the job id "cancelled-too-early" is cancelled
+    And a job is sent as "later" with
+      | field  | value                 |
+      | job_id | "cancelled-too-early" |
+    And "later" has ended
+    Then the stream "later" ended with "end"

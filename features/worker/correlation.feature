@@ -38,3 +38,10 @@ Feature: Correlation
     Given a worker
     When the body {} is posted to "/execute" with the header "X-Correlation-Id: refused-1"
     Then the answer's header "x-correlation-id" is "refused-1"
+
+  @case:worker/correlation/6 @LL-W-170 @must @quick
+  Scenario: Each request without an id gets another one
+    Given a worker
+    When a job is sent
+    And a job is sent
+    Then each job's header "x-correlation-id" is another

@@ -27,7 +27,9 @@ Feature: Execute
   @case:worker/execute/3 @M0-W-1311 @must @quick
   Scenario Outline: The events come in order: <rule>
     Given a worker
-    When a job is sent
+    When a job is sent with
+      | field      | value |
+      | max_tokens | 12    |
     Then the stream obeys "<rule>"
 
     Examples:
@@ -42,7 +44,9 @@ Feature: Execute
   @case:worker/execute/4 @M0-W-1312 @must @quick
   Scenario Outline: The events carry their fields: <rule>
     Given a worker
-    When a job is sent
+    When a job is sent with
+      | field      | value |
+      | max_tokens | 12    |
     Then the stream obeys "<rule>"
 
     Examples:
@@ -52,6 +56,7 @@ Feature: Execute
       | token-text     |
       | token-fields   |
       | token-index    |
+      | own-text       |
       | metrics-fields |
       | end-fields     |
       | stop-reason    |
@@ -61,7 +66,7 @@ Feature: Execute
     Given a worker
     When a job is sent with
       | field      | value |
-      | max_tokens | 6     |
+      | max_tokens | 12    |
       | seed       | 42    |
     Then the stream obeys "<rule>"
 
@@ -91,7 +96,7 @@ Feature: Execute
   @case:worker/execute/7 @LL-W-111 @must
   Scenario: Tokens arrive as they are computed, not in one burst
     Given a worker with long jobs
-    When a job of about 2 seconds is sent as "paced"
+    When a 1-second job is sent as "paced"
     And "paced" has ended
     Then the stream "paced" obeys "arrival-spread"
 
@@ -134,6 +139,7 @@ Feature: Execute
       | penalty-high           | repetition_penalty | 2.0                  |
       | seed-low               | seed               | 0                    |
       | seed-high              | seed               | 18446744073709551615 |
+      | seed-beyond-doubles    | seed               | 9007199254740993     |
       | stop-four              | stop               | ["~1","~2","~3","~4"] |
       | job-id-all-characters  | job_id             | "aZ09._:-"           |
       | prompt-one-character   | prompt             | "H"                  |
@@ -164,3 +170,20 @@ Feature: Execute
       | field  | value              |
       | job_id | "again-and-again"  |
     Then the stream obeys every rule
+
+  @case:worker/execute/14 @LL-W-112 @must @quick
+  Scenario: Each job without a seed gets another one
+    Given a worker
+    When a job is sent with
+      | field | value    |
+      | seed  | (absent) |
+    And a job is sent with
+      | field | value    |
+      | seed  | (absent) |
+    Then each job's seed is another
+
+  @case:worker/execute/15 @LL-W-118 @must
+  Scenario: A job that says no max_tokens has 2048
+    Given a worker that computes
+    When a job without max_tokens is run
+    Then it is ended by its text or the context, and not by a limit of its own

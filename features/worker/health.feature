@@ -4,7 +4,7 @@ Feature: Health
   @case:worker/health/1 @M0-W-1320 @must @quick
   Scenario: Health says what the worker holds
     Given a worker
-    When health is asked
+    When GET "/health" is asked
     Then the answer is 200
     And the answer is JSON
     And the answer matches the contract "health"
@@ -12,7 +12,7 @@ Feature: Health
   @case:worker/health/2 @SYS-6.3.7 @must @quick
   Scenario: A worker that serves has its model loaded and says healthy
     Given a worker
-    When health is asked
+    When GET "/health" is asked
     Then the answer's field "status" is "healthy"
     And the answer's field "model_loaded" is true
 
@@ -26,10 +26,16 @@ Feature: Health
   @case:worker/health/4 @LL-W-101 @must
   Scenario: Health carries the worker id it was started with
     Given a fresh worker
-    When health is asked
+    When GET "/health" is asked
     Then the answer's field "worker_id" is the id the worker was started with
 
   @case:worker/health/5 @LL-W-102 @should
   Scenario: The uptime grows
     Given a worker
     Then the uptime grows within 3 seconds
+
+  @case:worker/health/6 @LL-W-103 @must @quick
+  Scenario: The memory that health reports is real
+    Given a worker that computes
+    When GET "/health" is asked
+    Then the answer's field "memory_bytes" is above 0

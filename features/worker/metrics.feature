@@ -25,7 +25,9 @@ Feature: Metrics
   @case:worker/metrics/4 @LL-W-183 @must @serial
   Scenario: The token counter rises by exactly what the job said
     Given a worker
-    When the metrics are scraped
+    When a job is sent
+    And the stream has ended
+    And the metrics are scraped
     And a job is sent
     And the stream has ended
     Then "worker_tokens_generated_total" has risen by the job's tokens_out

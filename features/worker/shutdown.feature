@@ -22,7 +22,7 @@ Feature: Shutdown
   @case:worker/shutdown/3 @LL-W-151 @must @fresh
   Scenario: The running job ends in full before the worker leaves
     Given a fresh worker with long jobs
-    When a job of about 1 second is sent as "last"
+    When a 1-second job is sent as "last"
     And the first token of "last" has arrived
     And the worker is told to stop by SIGTERM
     And "last" has ended

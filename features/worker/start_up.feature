@@ -4,7 +4,7 @@ Feature: Start-up
   @case:worker/start/1 @M0-W-1120 @must @fresh
   Scenario: The worker is ready within a minute
     Given a fresh worker
-    When health is asked
+    When GET "/health" is asked
     Then the answer is 200
 
   @case:worker/start/2 @LL-W-001 @must @fresh
@@ -66,3 +66,15 @@ Feature: Start-up
       | flag-over-all    | flag and the environment and the file | flag        |
       | environment-over | environment and the file         | environment |
       | file-alone       | file                             | file        |
+
+  @case:worker/start/9 @LL-W-008 @must @fresh
+  Scenario: The worker serves one job after the other until it is told to stop
+    Given a fresh worker
+    When a job is sent as "first"
+    And "first" has ended
+    And a job is sent as "second"
+    And "second" has ended
+    And the worker is told to stop by SIGTERM
+    Then the stream "first" obeys every rule
+    And the stream "second" obeys every rule
+    And the worker exits with code 0 within 5 seconds

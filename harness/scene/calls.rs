@@ -17,14 +17,17 @@ pub enum Credentials {
     None,
     Wrong,
     Half,
+    Longer,
 }
 
 impl Credentials {
-    pub fn of(words: &str) -> Credentials {
+    pub fn of(words: &str) -> Option<Credentials> {
         match words {
-            "no token" => Credentials::None,
-            "a wrong token" => Credentials::Wrong,
-            _ => Credentials::Half,
+            "no token" => Some(Credentials::None),
+            "a wrong token" => Some(Credentials::Wrong),
+            "half the token" => Some(Credentials::Half),
+            "the token and more" => Some(Credentials::Longer),
+            _ => None,
         }
     }
 }
@@ -40,6 +43,7 @@ impl Scene {
             Credentials::None => request,
             Credentials::Wrong => request.bearer(&API_TOKEN.chars().rev().collect::<String>()),
             Credentials::Half => request.bearer(&API_TOKEN[..API_TOKEN.len() / 2]),
+            Credentials::Longer => request.bearer(&format!("{API_TOKEN}0")),
         };
         self.send(&request).map(drop)
     }
@@ -70,19 +74,25 @@ impl Scene {
         Ok(())
     }
 
-    pub fn answer_is(&mut self, status: u16, code: Option<&str>) -> Result<(), Finding> {
+    /// One of these two, which may be the same.
+    pub fn answer_is(&mut self, either: [u16; 2], code: Option<&str>) -> Result<(), Finding> {
         let answer = self.latest_answer()?;
-        let expected =
-            format!("status {status}{}", code.map(|code| format!(" with the code {code}")).unwrap_or_default());
-        if answer.status != status {
-            return Err(answer.evidence(Finding::fail(expected, format!("status {}", answer.status))));
+        let [status, other] = either;
+        let or = if status == other { String::new() } else { format!(" or {other}") };
+        let with_code = code.map(|code| format!(" with the code {code}")).unwrap_or_default();
+        let expected = format!("status {status}{or}{with_code}");
+        if !either.contains(&answer.status) {
+            let accepted = if answer.status < 300 && status >= 400 { ": the request was accepted" } else { "" };
+            let found = format!("status {}{accepted}", answer.status);
+            return Err(answer.evidence(Finding::fail(expected, found)));
         }
         let Some(code) = code else { return Ok(()) };
         let body = answer.json().map_err(|finding| Finding { expected: format!("{expected}, in JSON"), ..finding })?;
         if body["code"] == code {
             return Ok(());
         }
-        Err(answer.evidence(Finding::fail(expected, format!("status {status} with the code {}", body["code"]))))
+        Err(answer
+            .evidence(Finding::fail(expected, format!("status {} with the code {}", answer.status, body["code"]))))
     }
 
     /// The answer to the last request, be it a single one or a job's.
@@ -98,15 +108,6 @@ impl Scene {
             };
         }
         self.answer().cloned()
-    }
-
-    pub fn answer_is_one_of(&mut self, statuses: &[String]) -> Result<(), Finding> {
-        let answer = self.answer()?;
-        if statuses.contains(&answer.status.to_string()) {
-            return Ok(());
-        }
-        let expected = format!("status {}", statuses.join(" or "));
-        Err(answer.evidence(Finding::fail(expected, format!("status {}", answer.status))))
     }
 
     pub fn answer_is_json(&mut self) -> Result<(), Finding> {
@@ -147,6 +148,14 @@ impl Scene {
         Err(answer.evidence(Finding::fail(format!("{field}: {wanted}"), format!("{field}: {found}"))))
     }
 
+    pub fn field_is_above(&mut self, field: &str, least: u64) -> Result<(), Finding> {
+        let (found, answer) = self.field(field)?;
+        if found.as_f64().is_some_and(|found| found > least as f64) {
+            return Ok(());
+        }
+        Err(answer.evidence(Finding::fail(format!("{field}: more than {least}"), format!("{field}: {found}"))))
+    }
+
     pub fn field_is_worker_id(&mut self, field: &str) -> Result<(), Finding> {
         let id = self.worker()?.worker_id().unwrap_or_default().to_owned();
         self.field_is(field, &id, "")
@@ -159,7 +168,10 @@ impl Scene {
             "fresh UUID" => {
                 (Uuid::try_parse(&found).is_ok_and(|id| id.get_version_num() == 4), "a fresh UUIDv4".into())
             }
-            "whole number of seconds" => (found.parse::<u32>().is_ok(), "a whole number of seconds".into()),
+            "time to come back" => {
+                let date = jiff::fmt::rfc2822::parse(&found).is_ok();
+                (date || found.parse::<u32>().is_ok(), "a whole number of seconds, or a date".into())
+            }
             _ => (found == text, format!("{text:?}")),
         };
         if holds {
@@ -167,6 +179,34 @@ impl Scene {
         }
         let found = if answer.header(name).is_none() { "no such header".into() } else { format!("{found:?}") };
         Err(answer.evidence(Finding::fail(format!("the header {name}: {expected}"), found)))
+    }
+
+    /// The same header of each job's answer, every time another value.
+    pub fn header_differs(&mut self, name: &str) -> Result<(), Finding> {
+        let mut values: Vec<String> = Vec::new();
+        for job in &mut self.jobs {
+            let transcript = job.transcript(PATIENCE)?;
+            let value = transcript.headers.get(name).unwrap_or_default().to_owned();
+            if values.contains(&value) {
+                let finding = Finding::fail(format!("another {name} for each request"), format!("{value:?} twice"));
+                return Err(transcript.evidence(finding));
+            }
+            values.push(value);
+        }
+        Ok(())
+    }
+
+    /// A prompt of allowed length and of more tokens than the context: each rare character is one at least.
+    pub fn send_beyond_context(&mut self) -> Result<(), Finding> {
+        const CHARACTERS: usize = 16_384;
+        let context = self.worker()?.health()?["context_length"].as_u64().unwrap_or(u64::MAX);
+        if context >= CHARACTERS as u64 {
+            let found = format!("a context of {context} tokens may hold every prompt of 32768 characters");
+            return Err(Finding::unimplemented("a prompt that the context can't hold", found));
+        }
+        let mut job = cell::base_job(&unique("too-much"));
+        job.insert("prompt".into(), "𠮷 ".repeat(CHARACTERS).into());
+        self.send_authorized(Request::post("/execute").json(&Value::Object(job)))
     }
 
     /// The fields of a 400, in any order; `stop[2]` counts as `stop`.

@@ -16,11 +16,16 @@ use crate::harness::transcript::Transcript;
 /// How long any single thing a worker owes may take before it counts as never coming.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a job may go on without an event once it has had a token; no worker needs as long for one more.
+const SILENCE: Duration = Duration::from_secs(10);
+
 pub struct Job {
     pub label: String,
     pub job_id: String,
     pub request: Request,
     pub sent: Instant,
+    /// When its cancel was sent.
+    pub cancel_asked: Option<Instant>,
     /// When its cancel was answered, or its client went away.
     pub cancelled: Option<Instant>,
     state: State,
@@ -53,6 +58,7 @@ impl Job {
             job_id: job_id.into(),
             request,
             sent,
+            cancel_asked: None,
             cancelled: None,
             state: State::Opening(head, connection),
         };
@@ -93,6 +99,13 @@ impl Job {
         }
     }
 
+    /// Two more tokens than now: one may have been on its way already.
+    pub fn wait_for_more(&mut self) -> Result<(), Finding> {
+        let stream = self.stream(PATIENCE)?;
+        let now = stream.frames().iter().filter(|frame| frame.is("token")).count();
+        stream.wait_for_tokens(now + 2, PATIENCE)
+    }
+
     pub fn wait_for_event(&mut self, event: &str, deadline: Duration) -> Result<Frame, Finding> {
         if let State::Ended(transcript) = &self.state {
             let frame = transcript.events(event).next().cloned();
@@ -111,7 +124,7 @@ impl Job {
             let placeholder = State::Broken(HttpError::NoAnswer { address: self.label.clone() });
             if let State::Streaming(stream) = std::mem::replace(&mut self.state, placeholder) {
                 let left = deadline.saturating_sub(self.sent.elapsed()).max(Duration::from_secs(1));
-                self.state = State::Ended(Box::new(stream.finish(left)));
+                self.state = State::Ended(Box::new(stream.finish_unless_silent(left, SILENCE)));
             }
         }
         match &self.state {
@@ -150,12 +163,6 @@ impl Job {
     /// When this job's `event` arrived, on that clock.
     pub fn arrival_of(&self, event: &str) -> Option<Instant> {
         self.frames().iter().find(|frame| frame.is(event)).map(|frame| self.stream_began() + frame.at)
-    }
-
-    /// Whether the job is still being computed: its stream is open and has had no terminal event.
-    pub fn goes_on(&self) -> bool {
-        let terminal = |frame: &Frame| frame.is("end") || frame.is("error");
-        matches!(&self.state, State::Streaming(stream) if stream.ended().is_none() && !stream.frames().iter().any(terminal))
     }
 
     pub fn has_ended(&self) -> bool {

@@ -19,6 +19,16 @@ pub enum Length {
     About(Duration),
 }
 
+impl Length {
+    pub fn of(word: &str) -> Length {
+        match word {
+            "long" => Length::Long,
+            "1-second" => Length::About(Duration::from_secs(1)),
+            _ => Length::Short,
+        }
+    }
+}
+
 /// Long enough for everything that a scenario does meanwhile.
 const LONG: Duration = Duration::from_secs(3);
 /// More waiting jobs than any worker should take.
@@ -91,10 +101,6 @@ impl Scene {
         let tokens = stream.close().tokens().count();
         body.insert("max_tokens".into(), json!(tokens.max(2)));
         Ok(body)
-    }
-
-    pub fn send_short_jobs(&mut self, labels: &[String]) -> Result<(), Finding> {
-        labels.iter().try_for_each(|label| self.send_sized_job(label, Length::Short))
     }
 
     pub fn send_again(&mut self, label: &str) -> Result<(), Finding> {
@@ -208,9 +214,10 @@ impl Scene {
 
     pub fn cancel(&mut self, label: &str) -> Result<(), Finding> {
         let job_id = self.job(label)?.job_id.clone();
+        let asked = Instant::now();
         self.cancel_id(&job_id)?;
-        let now = Instant::now();
-        self.job(label)?.cancelled = Some(now);
+        let job = self.job(label)?;
+        (job.cancel_asked, job.cancelled) = (Some(asked), Some(Instant::now()));
         Ok(())
     }
 
@@ -229,11 +236,8 @@ impl Scene {
 
     pub fn goes_on(&mut self, label: &str) -> Result<(), Finding> {
         let job = self.job(label)?;
-        if job.goes_on() {
-            return Ok(());
-        }
-        let finding = Finding::fail(format!("the job {label:?} goes on"), "it has ended");
-        Err(job.transcript(Duration::ZERO)?.evidence(finding))
+        let expected = format!("the job {label:?} goes on: more of its tokens come");
+        job.wait_for_more().map_err(|finding| Finding { expected, ..finding })
     }
 
     fn started_at(&mut self, label: &str) -> Result<Instant, Finding> {
@@ -337,7 +341,7 @@ impl Scene {
     }
 
     pub fn ends_with_error(&mut self, label: &str, code: &str, within: Duration) -> Result<(), Finding> {
-        let cancelled = self.job(label)?.cancelled.unwrap_or_else(Instant::now);
+        let cancelled = self.job(label)?.cancel_asked.unwrap_or_else(Instant::now);
         let expected = format!("error {code} within {within:.0?} of the cancel");
         let frame = self.job(label)?.wait_for_event("error", within);
         frame.map_err(|finding| Finding { expected: expected.clone(), ..finding })?;
@@ -373,6 +377,20 @@ impl Scene {
                 Err(transcript.evidence(Finding::fail(format!("{waiting:?} is silent until {running:?} ends"), found)))
             }
         }
+    }
+
+    pub fn seeds_differ(&mut self) -> Result<(), Finding> {
+        let mut seeds: Vec<Value> = Vec::new();
+        for job in &mut self.jobs {
+            let transcript = job.transcript(PATIENCE)?;
+            let seed = transcript.need("started", "seed")?;
+            if seeds.contains(&seed) {
+                let finding = Finding::fail("a seed drawn anew for each job that has none", format!("{seed} twice"));
+                return Err(transcript.evidence(finding));
+            }
+            seeds.push(seed);
+        }
+        Ok(())
     }
 
     pub fn frames_are(&mut self, label: &str, expected: &[(String, String)]) -> Result<(), Finding> {

@@ -40,6 +40,10 @@ impl Scene {
             if let Some(fields) = &line.fields {
                 let checked = contract::check(message, &serde_json::Value::Object(fields.clone()));
                 checked.map_err(|finding| finding.with("log line", &line.raw))?;
+                if let Some((key, _)) = fields.iter().find(|(_, value)| value.is_object()) {
+                    let finding = Finding::fail("flat keys", format!("more keys nested under {key:?}"));
+                    return Err(finding.with("log line", &line.raw));
+                }
             }
         }
         Ok(())
@@ -95,9 +99,8 @@ impl Scene {
     }
 
     pub fn log_carries_correlation_id(&mut self, id: &str) -> Result<(), Finding> {
-        let found = self.process()?.wait_for_line("a line with the correlation id", SOON, |line| {
-            Log::read(std::slice::from_ref(line)).with("correlation_id", id).next().is_some()
-        });
-        found.map(drop)
+        // Under which key is for another case: another worker's log has keys of its own.
+        let what = format!("one with the correlation id {id:?}");
+        self.process()?.wait_for_line(&what, SOON, |line| line.text.contains(id)).map(drop)
     }
 }

@@ -6,12 +6,15 @@ pub mod calls;
 mod cell;
 mod counters;
 mod document;
+mod haiku;
 mod job;
 pub mod jobs;
 mod logs;
+mod model;
 mod ordinary_client;
 mod scripted;
 pub mod start;
+pub mod stops;
 pub mod texts;
 
 use std::fmt;
@@ -42,7 +45,10 @@ pub struct Scene {
     /// The jobs in the order they were sent, each under its label.
     jobs: Vec<Job>,
     scrapes: Vec<Scrape>,
-    texts: texts::Runs,
+    runs: Vec<texts::Run>,
+    /// Two ways to start a worker, and what each wrote.
+    compared: model::Compared,
+    haiku: haiku::Haiku,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -76,7 +82,9 @@ impl Scene {
             answers: Vec::new(),
             jobs: Vec::new(),
             scrapes: Vec::new(),
-            texts: texts::Runs::default(),
+            runs: Vec::new(),
+            compared: model::Compared::default(),
+            haiku: haiku::Haiku::default(),
             ordinary: None,
             held: Vec::new(),
             scripted: Vec::new(),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::Scene;
 use crate::harness::catalogue::Catalogue;
 use crate::harness::runner::{Terms, run_collect};
@@ -12,11 +14,17 @@ use crate::harness::session::Session;
 use crate::harness::verdict::{Finding, Verdict};
 use crate::steps::World;
 
-/// Long jobs for the cases that need them: eight seconds in all.
-const PACE: [&str; 4] = ["--tokens", "800", "--delay-ms", "10"];
+/// For the cases that need long jobs: eight seconds. No cancel or stop may take as long.
+const LONG: [&str; 4] = ["--tokens", "800", "--delay-ms", "10"];
+/// For all others.
+const BRISK: [&str; 4] = ["--tokens", "80", "--delay-ms", "1"];
+/// One trial; less than a case may take, so that it is the trial that says what hung.
+const TRIAL: Duration = Duration::from_secs(50);
 
 impl Scene {
-    pub fn choose_scripted(&mut self, name: &str) -> Result<(), Finding> {
+    /// The one that plays this mistake or oddity, or none.
+    pub fn choose_scripted(&mut self, name: Option<&str>) -> Result<(), Finding> {
+        let Some(name) = name else { return Ok(()) };
         let flag = if MISTAKES.iter().any(|mistake| mistake.name == name) {
             "--mistake"
         } else if ODDITIES.iter().any(|oddity| oddity.name == name) {
@@ -28,21 +36,27 @@ impl Scene {
         Ok(())
     }
 
-    /// Runs one case, or all below an address, against the scripted worker, as `llorch verify --spawn` would.
-    pub fn judge_scripted(&mut self, address: &str) -> Result<(), Finding> {
+    /// Runs these cases, or all below an address, against the scripted worker, as `llorch verify --spawn` would.
+    pub fn judge_scripted(&mut self, addresses: &[String]) -> Result<(), Finding> {
+        let problem = |what: &'static str| move |error: String| Finding::error(what, error);
+        let catalogue = Catalogue::embedded().map_err(|error| problem("the features")(error.to_string()))?;
+        let selection = Selection { addresses: addresses.to_vec(), ..Selection::default() };
+        let script = selection.choose(&catalogue).map_err(|error| problem("a case")(error.to_string()))?;
+        let steps = script.features.iter().flat_map(|feature| &feature.scenarios).flat_map(|scenario| &scenario.steps);
+        let pace = if steps.into_iter().any(|step| step.value.contains("with long jobs")) { LONG } else { BRISK };
+
         let llorch = self.session.llorch().clone();
         let words = [llorch.to_string_lossy().into_owned(), "scripted-worker".into()];
-        let words = words.into_iter().chain(PACE.map(String::from)).chain(self.scripted.iter().cloned());
+        let words = words.into_iter().chain(pace.map(String::from)).chain(self.scripted.iter().cloned());
         let quoted = words.map(|word| shlex::try_quote(&word).map(|word| word.into_owned()).unwrap_or(word));
         let command = quoted.collect::<Vec<_>>().join(" ");
         let kind = TargetKind::Spawn { command };
         let request = TargetRequest { kind, model: None, model_formats: Vec::new(), llorch };
-        let problem = |what: &'static str| move |error: String| Finding::error(what, error);
-        let catalogue = Catalogue::embedded().map_err(|error| problem("the features")(error.to_string()))?;
-        let selection = Selection { addresses: vec![address.to_owned()], ..Selection::default() };
-        let script = selection.choose(&catalogue).map_err(|error| problem("a case")(error.to_string()))?;
         let session = Session::of(request).map_err(|error| problem("the scripted worker")(error.to_string()))?;
-        let terms = Terms { jobs: 1, deadline: Duration::from_secs(100), ..Terms::default() };
+        // Its flags say how long its jobs are, as the stub's do: no need to measure them.
+        let long = json!({ "prompt": "Once upon a time", "max_tokens": 800, "temperature": 1.0, "seed": 1 });
+        session.assume_long_job(long.as_object().cloned().unwrap_or_default());
+        let terms = Terms { jobs: 1, deadline: TRIAL, ..Terms::default() };
         self.outcomes = run_collect::<World>(Arc::new(session), script, terms);
         Ok(())
     }
@@ -64,7 +78,11 @@ impl Scene {
     }
 
     fn trial(&self, expected: &str) -> Finding {
-        let mut finding = Finding::fail(expected, format!("{} cases", self.outcomes.len()));
+        let mut finding = {
+            let verdicts =
+                self.outcomes.iter().map(|outcome| format!("{} {}", outcome.case.address, outcome.verdict.word()));
+            Finding::fail(expected, verdicts.collect::<Vec<_>>().join(", "))
+        };
         for outcome in &self.outcomes {
             finding = finding.with(
                 format!("{} {}", outcome.verdict.word(), outcome.case.address),

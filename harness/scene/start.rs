@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Held, Scene, wait_for};
 use crate::harness::http::{self, Base, Request};
@@ -69,6 +69,8 @@ pub struct Launched {
     pub process: Process,
     /// The ports it may have been told, each under the source that told it.
     pub ports: Vec<(&'static str, u16)>,
+    /// It has to leave before it ever serves.
+    pub hopeless: bool,
 }
 
 /// The stub's pace where a scenario needs long jobs: four seconds in all, and many tokens to be cancelled between.
@@ -120,13 +122,14 @@ impl Scene {
 
     /// Starts the worker with these flags and waits for nothing.
     pub fn launch(&mut self, flags: &[String]) -> Result<(), Finding> {
-        let start = self.session.start(false)?.flags(flags.iter().cloned());
-        self.launch_so(&start, Vec::new())
+        let port = free_port();
+        let start = self.session.start(false)?.flags(flags.iter().cloned()).port(port);
+        self.launch_so(&start, vec![("flag", port)])
     }
 
     fn launch_so(&mut self, start: &Start, ports: Vec<(&'static str, u16)>) -> Result<(), Finding> {
         let process = self.session.target.launch(start)?;
-        self.launched = Some(Launched { process, ports });
+        self.launched = Some(Launched { process, ports, hopeless: start.callback_url.is_none() });
         Ok(())
     }
 
@@ -136,7 +139,8 @@ impl Scene {
             let found = "the command brings its own --model";
             return Err(Finding::unimplemented("a worker that is started on a model of the harness's choosing", found));
         }
-        self.launch_so(&start, Vec::new())
+        let port = free_port();
+        self.launch_so(&start.port(port), vec![("flag", port)])
     }
 
     pub fn launch_on_taken_port(&mut self) -> Result<(), Finding> {
@@ -182,6 +186,12 @@ impl Scene {
         self.launch_so(&start, ports)
     }
 
+    /// The worker chooses its port: what it tells its pool manager is then all that anybody knows.
+    pub fn launch_with_callback_on_free_port(&mut self) -> Result<(), Finding> {
+        let start = self.session.start(false)?.callback(self.pool_manager_url()?).port(0);
+        self.launch_so(&start, Vec::new())
+    }
+
     pub fn launch_with_callback(&mut self, called: Called) -> Result<(), Finding> {
         let url = match called {
             Called::PoolManager => self.pool_manager_url()?,
@@ -224,8 +234,18 @@ impl Scene {
             Some(code) => format!("exit code {code} within {within:.0?}"),
             None => format!("an exit code other than 0 within {within:.0?}"),
         };
-        let exit =
-            process.wait_for_exit(within).map_err(|finding| Finding { expected: expected.clone(), ..finding })?;
+        let until = Instant::now() + within;
+        let exit = loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let waited = process.wait_for_exit(left.min(Duration::from_millis(200)));
+            let found = match (waited, self.runs_on()) {
+                (Ok(exit), _) => break exit,
+                (Err(_), Some(reason)) => reason,
+                (Err(_), None) if left.is_zero() => "it still runs".into(),
+                (Err(_), None) => continue,
+            };
+            return Err(process.evidence(Finding::fail(expected, found)));
+        };
         let right = match (code, exit) {
             (Some(code), Exit::Code(found)) => code == found,
             (None, Exit::Code(found)) => found != 0,
@@ -234,7 +254,22 @@ impl Scene {
         if right { Ok(()) } else { Err(process.evidence(Finding::fail(expected, exit.to_string()))) }
     }
 
+    /// What shows already that the process won't leave as it has to, if anything does: nobody needs to wait then.
+    fn runs_on(&self) -> Option<String> {
+        if let Some(launched) = self.launched.as_ref().filter(|launched| launched.hopeless)
+            && let Some((_, port)) = launched.ports.first()
+            && let Ok(answer) = http::send(&Base::local(*port), &Request::get("/health"), Duration::from_secs(1))
+            && answer.status == 200
+        {
+            return Some(format!("it serves: GET /health on port {port} answers 200"));
+        }
+        self.calls_without_end()
+    }
+
     pub fn answers(&mut self) -> Result<(), Finding> {
+        if self.launched.is_none() {
+            return self.worker()?.health().map(drop);
+        }
         let port = self.launched()?.ports.first().map(|(_, port)| *port).unwrap_or_default();
         self.answers_on(port)
     }
@@ -281,9 +316,19 @@ impl Scene {
         if mentioned { Ok(()) } else { Err(process.evidence(finding())) }
     }
 
+    /// An error line that names the model file, whatever its keys.
     pub fn output_names_the_model(&mut self) -> Result<(), Finding> {
         let name = missing_model().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.output_mentions(&name)
+        let process = self.process()?;
+        // Other lines may name it too: the one that counts says that something is wrong.
+        let wrong = ["error", "fail", "cannot", "can't", "could not", "unable", "no such", "not found", "missing"];
+        let tells = |line: &str| {
+            let rest = line.replace(&name, "").to_lowercase();
+            line.contains(&name) && wrong.iter().any(|word| rest.contains(word))
+        };
+        let told = process.lines().iter().any(|line| tells(&line.text));
+        let finding = || Finding::fail(format!("an error line that names the model {name:?}"), "no such line");
+        if told { Ok(()) } else { Err(process.evidence(finding())) }
     }
 
     pub fn is_recognised_as_stub(&mut self) -> Result<(), Finding> {
@@ -312,7 +357,7 @@ impl Scene {
 }
 
 fn missing_model() -> PathBuf {
-    std::env::temp_dir().join("llorch-no-such-model.safetensors")
+    std::env::temp_dir().join("llorch-absent-model.safetensors")
 }
 
 fn cannot(what: &'static str) -> impl Fn(std::io::Error) -> Finding {

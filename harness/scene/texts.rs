@@ -1,13 +1,13 @@
 //! Whole jobs run one after the other, for the text that each gives.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Scene;
+use super::{Scene, cell};
 use crate::harness::Finding;
 use crate::harness::target::unique;
-use crate::harness::transcript::Transcript;
+use crate::harness::transcript::{Transcript, is_terminal};
 
 /// What must hold among several texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,113 +17,178 @@ pub enum Texts {
     SomeDiffer,
 }
 
-/// The runs so far, each with what was asked for.
-#[derive(Default)]
-pub struct Runs {
-    runs: Vec<(String, Transcript)>,
-    stop: Option<String>,
+impl Texts {
+    pub fn of(words: &str) -> Texts {
+        match words {
+            "both" | "all" => Texts::AllEqual,
+            "the first and the last" => Texts::FirstAndLastEqual,
+            _ => Texts::SomeDiffer,
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Texts::AllEqual => "the same text each time",
+            Texts::FirstAndLastEqual => "the first and the last text equal",
+            Texts::SomeDiffer => "at least two texts that differ",
+        }
+    }
+}
+
+/// One job, run to its end.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// What was asked for, beside the usual.
+    pub asked: Map<String, Value>,
+    pub transcript: Transcript,
 }
 
 const TOKENS: u32 = 24;
 const PROMPT: &str = "Once upon a time";
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Enough to see that a job without a limit goes on, and few enough to wait for.
+const MANY: usize = 64;
+/// How long jobs are tried in search of one that ends by itself.
+const SEARCH: Duration = Duration::from_secs(3);
 
 impl Scene {
-    fn run(&mut self, changes: Value) -> Result<String, Finding> {
+    fn body(asked: &Map<String, Value>) -> Value {
         let mut job = json!({
             "job_id": unique("text"), "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 1.0, "seed": 1,
         });
-        if let (Value::Object(job), Value::Object(changes)) = (&mut job, &changes) {
-            job.extend(changes.clone());
+        if let Value::Object(job) = &mut job {
+            job.extend(asked.clone());
         }
-        let transcript = self.worker()?.run(&job, Duration::from_secs(60))?;
+        job
+    }
+
+    /// Runs a job to its end; what it says by then is a text.
+    pub(super) fn run(&mut self, asked: Value) -> Result<String, Finding> {
+        let Value::Object(asked) = asked else { return Err(Finding::error("a request's fields", asked.to_string())) };
+        let transcript = self.worker()?.run(&Self::body(&asked), PATIENCE)?;
         transcript.completed()?;
         let text = transcript.text();
-        self.texts.runs.push((changes.to_string(), transcript));
+        self.runs.push(Run { asked, transcript });
         Ok(text)
     }
 
-    pub fn run_with_seeds(&mut self, temperature: f32, seeds: &[u64]) -> Result<(), Finding> {
-        seeds.iter().try_for_each(|seed| self.run(json!({ "temperature": temperature, "seed": seed })).map(drop))
-    }
-
-    pub fn run_greedy_and_with_top_k_one(&mut self) -> Result<(), Finding> {
-        self.run(json!({ "temperature": 0.0 }))?;
-        self.run(json!({ "temperature": 1.5, "top_k": 1 })).map(drop)
-    }
-
-    pub fn run_with_prompts(&mut self) -> Result<(), Finding> {
-        ["Hello.", "The quick brown", "Once upon a time", "Write a haiku about the sea"]
-            .into_iter()
-            .try_for_each(|prompt| self.run(json!({ "temperature": 0.0, "prompt": prompt })).map(drop))
-    }
-
-    /// The stop sequence is a piece from the middle of what the job writes without it.
-    pub fn run_with_stop_from_its_text(&mut self) -> Result<(), Finding> {
-        let text = self.run(json!({ "temperature": 0.0 }))?;
-        let characters: Vec<char> = text.chars().collect();
-        let half = characters.len() / 2;
-        let stop: String = characters[half..].iter().take(4).collect();
-        if stop.trim().is_empty() {
-            return Err(Finding::unimplemented("a text to take a stop sequence from", format!("the text {text:?}")));
+    /// One job for each record; `…` in a record's field stands for nothing: the job has what all have.
+    pub fn run_with_each(&mut self, records: &[Vec<(String, String)>]) -> Result<(), Finding> {
+        for record in records {
+            let named: Vec<_> = record.iter().filter(|(_, cell)| cell != "…").cloned().collect();
+            let mut asked = Map::new();
+            cell::change(&mut asked, &named)?;
+            self.run(Value::Object(asked))?;
         }
-        self.run(json!({ "temperature": 0.0, "stop": [stop] }))?;
-        self.texts.stop = Some(stop);
         Ok(())
     }
 
     pub fn texts_are(&mut self, wanted: Texts) -> Result<(), Finding> {
-        let texts: Vec<String> = self.texts.runs.iter().map(|(_, transcript)| transcript.text()).collect();
-        let holds = match wanted {
-            Texts::AllEqual => texts.len() > 1 && texts.iter().all(|text| *text == texts[0]),
-            Texts::FirstAndLastEqual => texts.len() > 1 && texts.first() == texts.last(),
-            Texts::SomeDiffer => texts.iter().any(|text| *text != texts[0]),
-        };
+        let texts: Vec<String> = self.runs.iter().map(|run| run.transcript.text()).collect();
+        let holds = texts.len() > 1
+            && match wanted {
+                Texts::AllEqual => texts.iter().all(|text| *text == texts[0]),
+                Texts::FirstAndLastEqual => texts.first() == texts.last(),
+                Texts::SomeDiffer => texts.iter().any(|text| *text != texts[0]),
+            };
         if holds {
             return Ok(());
         }
-        let expected = match wanted {
-            Texts::AllEqual => "equal texts",
-            Texts::FirstAndLastEqual => "the first and the last text equal",
-            Texts::SomeDiffer => "texts that differ",
-        };
+        let told = |run: &Run| Value::Object(run.asked.clone()).to_string();
         let shown: Vec<String> =
-            self.texts.runs.iter().zip(&texts).map(|((asked, _), text)| format!("{asked} → {text:?}")).collect();
-        Err(Finding::fail(expected, shown.join("\n")))
+            self.runs.iter().zip(&texts).map(|(run, text)| format!("{} gives {text:?}", told(run))).collect();
+        let finding = Finding::fail(wanted.expected(), shown.join("\n"));
+        Err(match self.runs.last() {
+            Some(run) => run.transcript.evidence(finding),
+            None => finding,
+        })
     }
 
-    fn last_run(&self) -> Result<&Transcript, Finding> {
-        let last = self.texts.runs.last();
-        last.map(|(_, transcript)| transcript).ok_or_else(|| Finding::error("a run", "none was made"))
+    fn last_run(&self) -> Result<&Run, Finding> {
+        self.runs.last().ok_or_else(|| Finding::error("a job that was run", "none was"))
     }
 
-    pub fn text_ends_before_stop(&mut self) -> Result<(), Finding> {
-        let stop = self.texts.stop.clone().unwrap_or_default();
-        let whole = self.texts.runs.first().map(|(_, transcript)| transcript.text()).unwrap_or_default();
-        let wanted = whole.split(&stop).next().unwrap_or_default().to_owned();
-        let last = self.last_run()?;
-        if last.text() == wanted {
-            return Ok(());
+    pub fn jobs_ended_with(&mut self, reason: &str) -> Result<(), Finding> {
+        for run in &self.runs {
+            let found = run.transcript.stop_reason().unwrap_or_default();
+            if found != reason {
+                let said = run.transcript.tokens_out().unwrap_or_default();
+                let expected = format!("stop_reason {reason:?}");
+                let finding = Finding::fail(expected, format!("stop_reason {found:?}, with tokens_out {said}"));
+                return Err(run.transcript.evidence(finding));
+            }
         }
-        let expected = format!("{wanted:?}: the text up to the stop sequence {stop:?}");
-        Err(last.evidence(Finding::fail(expected, format!("{:?}", last.text()))))
+        Ok(())
     }
 
-    pub fn stopped_for(&mut self, reason: &str) -> Result<(), Finding> {
-        let last = self.last_run()?;
-        let found = last.stop_reason().unwrap_or_default();
-        if found == reason {
-            return Ok(());
+    /// A job that the end of its text ends, in good time; which seeds give one is not known before.
+    pub fn run_until_end_of_text(&mut self) -> Result<(), Finding> {
+        let until = Instant::now() + SEARCH;
+        let mut tried = 0;
+        for seed in 1..=8 {
+            let Value::Object(asked) = json!({ "seed": seed, "max_tokens": 1024 }) else { continue };
+            let stream = self.worker()?.execute(&Self::body(&asked))?;
+            let left = until.saturating_duration_since(Instant::now());
+            let _ = stream.wait_until("its end", left, |frames| frames.iter().any(is_terminal));
+            tried += 1;
+            if !stream.frames().iter().any(is_terminal) {
+                stream.close();
+                break;
+            }
+            let transcript = stream.finish(PATIENCE);
+            if transcript.stop_reason().as_deref() == Some("EOS") {
+                self.runs.push(Run { asked, transcript });
+                return Ok(());
+            }
         }
-        Err(last.evidence(Finding::fail(format!("stop_reason {reason:?}"), format!("stop_reason {found:?}"))))
+        let found = format!("{tried} jobs were tried for {SEARCH:.0?}, and none came to the end of its text");
+        Err(Finding::unimplemented("a job that its text ends (stop_reason EOS)", found))
     }
 
-    pub fn stop_sequence_is_named(&mut self) -> Result<(), Finding> {
-        let stop = self.texts.stop.clone().unwrap_or_default();
+    /// The same job, with just as many tokens as it said that it took.
+    pub fn run_again_to_the_token(&mut self) -> Result<(), Finding> {
         let last = self.last_run()?;
-        let named = last.need("end", "stop_sequence_matched")?;
-        if named == stop.as_str() {
-            return Ok(());
+        let (mut asked, out) = (last.asked.clone(), last.transcript.need("end", "tokens_out")?);
+        asked.insert("max_tokens".into(), out);
+        self.run(Value::Object(asked)).map(drop)
+    }
+
+    /// Goes on until it has shown that no small limit holds, and no longer. A text may end before: then another seed is tried.
+    pub fn run_without_limit(&mut self) -> Result<(), Finding> {
+        for seed in 1..=8 {
+            // Hot, so that the text does not end by itself.
+            let Value::Object(asked) = json!({ "seed": seed, "temperature": 2.0 }) else { continue };
+            let mut body = Self::body(&asked);
+            body.as_object_mut().map(|body| body.remove("max_tokens"));
+            let stream = self.worker()?.execute(&body)?;
+            let _ = stream.wait_until("many tokens", PATIENCE, |frames| {
+                frames.iter().any(is_terminal) || frames.iter().filter(|frame| frame.is("token")).count() >= MANY
+            });
+            let transcript = stream.close();
+            let ended = transcript.stop_reason();
+            self.runs.push(Run { asked, transcript });
+            if ended.as_deref() != Some("EOS") {
+                break;
+            }
         }
-        Err(last.evidence(Finding::fail(format!("stop_sequence_matched {stop:?}"), named.to_string())))
+        Ok(())
+    }
+
+    pub fn was_not_cut_short(&mut self) -> Result<(), Finding> {
+        let context = self.worker()?.health()?["context_length"].as_u64().unwrap_or(u64::MAX);
+        let last = &self.last_run()?.transcript;
+        let expected = "a job without max_tokens may have 2048 of them, the default, or what the context holds";
+        match (last.stop_reason().as_deref(), last.tokens_out()) {
+            // A token is at least a character of the prompt, and a few may frame it.
+            (Some("MAX_TOKENS"), Some(out)) if out < 2048 && out + (PROMPT.len() as u64) + 4 < context => {
+                Err(last.evidence(Finding::fail(expected, format!("MAX_TOKENS after {out}"))))
+            }
+            (Some("EOS"), _) => Err(Finding::unimplemented(
+                format!("a text of {MANY} tokens"),
+                "every text that was tried ended before",
+            )),
+            (None, _) if last.tokens().count() < MANY => Err(last.evidence(Finding::fail(expected, last.summary()))),
+            _ => Ok(()),
+        }
     }
 }

@@ -5,8 +5,7 @@
 //! From the outside in: [`options`] reads the command line, `worker` lives from start-up to exit, `http_server` speaks
 //! HTTP, `routes` answers, `execute` admits a job and `run` takes it through. Under these stand `request` (the checks),
 //! `jobs` (whose turn it is), `words` (the tokens), `text` (characters and stop sequences), `events` (what is said) and
-//! `event_stream` (the bytes). [`mistakes`] and [`oddities`] are the tables of what can be played; a row's empty
-//! column takes the case that catches it.
+//! `event_stream` (the bytes). [`mistakes`] and [`oddities`] are the tables of what can be played.
 
 mod callback;
 mod event_stream;

@@ -99,6 +99,12 @@ impl Chain {
         if script.plays(Slip::TopPIgnored) {
             sampling.top_p = 1.0;
         }
+        if script.plays(Slip::MinPIgnored) {
+            sampling.min_p = 0.0;
+        }
+        if script.plays(Slip::PenaltyIgnored) {
+            sampling.repetition_penalty = 1.0;
+        }
         if greedy && script.plays(Slip::GreedyRandom) {
             (sampling.temperature, sampling.seed) = (1.0, drawn_seed());
         }

@@ -67,6 +67,7 @@ rules! {
     Beginning "M0-W-1312" "token-text" |t| fields(t, "token", |f| f == "t"), "t is a string that is not empty";
     Beginning "M0-W-1312" "token-fields" |t| fields(t, "token", |f| f != "t"), "token has its fields";
     Beginning "M0-W-1312" "token-index" token_index, "i counts token events: 0, 1, 2, …";
+    Beginning "M0-W-1312" "own-text" own_text, "t is the token's own text, not the text so far";
     Beginning "M0-W-1312" "metrics-fields" |t| fields(t, "metrics", |_| true), "metrics has its fields";
     Beginning "M0-W-1312" "error-code" |t| fields(t, "error", |f| f == "code"), "the error's code is a known one";
     Beginning "M0-W-1312" "error-fields" |t| fields(t, "error", |f| f != "code"), "error has its fields";
@@ -139,7 +140,10 @@ impl Transcript {
             return Ok(());
         };
         let expected: Vec<&str> = broken.iter().map(|(rule, _)| rule.holds).collect();
-        let found = broken.iter().map(|(rule, finding)| format!("[{}] {}", rule.name, finding.found));
+        let told = |rule: &Rule, finding: &Finding| {
+            format!("[{}] {}, expected {}", rule.name, finding.found, finding.expected)
+        };
+        let found = broken.iter().map(|(rule, finding)| told(rule, finding));
         let mut finding = Finding::new(verdict, expected.join("; "), found.collect::<Vec<_>>().join("; "));
         finding.evidence = broken.into_iter().next().map(|(_, first)| first.evidence).unwrap_or_default();
         Err(finding)
@@ -319,7 +323,9 @@ fn terminal_once(t: &Transcript) -> Result<(), Finding> {
     match terminals[..] {
         [_] => Ok(()),
         [] => t.wrong("exactly one end or error", format!("none ({})", t.summary()), t.frames.len().checked_sub(1)),
-        [_, second, ..] => t.wrong("exactly one end or error", format!("{} of them", terminals.len()), Some(second)),
+        [_, second, ..] => {
+            t.wrong("exactly one end or error", format!("{} of them: {}", terminals.len(), t.summary()), Some(second))
+        }
     }
 }
 
@@ -370,10 +376,24 @@ fn token_index(t: &Transcript) -> Result<(), Finding> {
     for (wanted, (at, frame)) in tokens.enumerate() {
         let Some(found) = field(frame, "i") else { continue };
         if integer(&found).is_some_and(|index| index != wanted as u64) {
-            return t.wrong(format!("token.i {wanted}"), found.to_string(), Some(at));
+            return t.wrong(format!("token.i {wanted}, counting token events from 0"), found.to_string(), Some(at));
         }
     }
     Ok(())
+}
+
+/// Text so far grows with each event and begins as the last one did; four such events in a row are no accident.
+fn own_text(t: &Transcript) -> Result<(), Finding> {
+    let tokens = t.frames.iter().enumerate().filter(|(_, frame)| frame.is("token"));
+    let texts: Vec<(usize, String)> =
+        tokens.filter_map(|(at, frame)| Some((at, field(frame, "t")?.as_str()?.to_owned()))).collect();
+    let grows = |pair: &[(usize, String)]| pair[1].1.len() > pair[0].1.len() && pair[1].1.starts_with(&pair[0].1);
+    match texts.get(3) {
+        Some((at, text)) if texts.windows(2).all(grows) => {
+            t.wrong("the text of one token in each event", format!("all the text so far, again: {text:?}"), Some(*at))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn tokens_out(t: &Transcript) -> Option<(u64, usize)> {

@@ -8,10 +8,13 @@ mod contract;
 mod cpu;
 mod generate;
 mod gguf;
+mod haiku;
 mod hostile;
 mod http;
 mod kernels;
 mod layers;
+mod limits;
+mod model_files;
 mod models;
 mod oddities;
 mod oracle;
@@ -25,6 +28,7 @@ mod safetensors;
 mod sampling;
 mod scripted;
 mod selection;
+mod selftest;
 mod serve;
 mod sse;
 mod stream;
@@ -51,10 +55,13 @@ pub fn all() -> Vec<(String, fn())> {
         cpu::TESTS,
         generate::TESTS,
         gguf::TESTS,
+        haiku::TESTS,
         hostile::TESTS,
         http::TESTS,
         kernels::TESTS,
         layers::TESTS,
+        limits::TESTS,
+        model_files::TESTS,
         oracle::TESTS,
         pool_manager::TESTS,
         process::TESTS,
@@ -65,6 +72,7 @@ pub fn all() -> Vec<(String, fn())> {
         sampling::TESTS,
         scripted::TESTS,
         selection::TESTS,
+        selftest::TESTS,
         sse::TESTS,
         stream::TESTS,
         target::TESTS,

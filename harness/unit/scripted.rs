@@ -95,7 +95,8 @@ fn probe_of(slip: Slip) -> Probe {
         | DuplicateAccepted
         | DuplicateForEver => probes::queue,
         SeedIgnored | SeedWithoutEffect | SeedThroughDouble | SeedAlwaysSame | StateCarriedOver | GreedyRandom
-        | GreedyUsesSeed | TemperatureIgnored | TopKIgnored | TopPIgnored | PromptIgnored => probes::sampling,
+        | GreedyUsesSeed | TemperatureIgnored | TopKIgnored | TopPIgnored | MinPIgnored | PenaltyIgnored
+        | PromptIgnored => probes::sampling,
         MaxTokensIgnored | MaxTokensOffByOne | DefaultMaxTokens => probes::limits,
         EosNotCounted => probes::end_of_text,
         StopIgnored | StopEmitted | StopPerToken | StopTailLost | StopLastWins | StopSaidEos => probes::stops,

@@ -414,7 +414,9 @@ fn refuses_broken_files() {
         matches!(refused(&|f| f["added_tokens"][1]["id"] = json!(700)), Malformed { reason, .. } if reason.contains("700"))
     );
     assert!(matches!(refused(&|f| f["added_tokens"][1]["id"] = json!(5)), DuplicateId { id: 5, .. }));
-    assert!(matches!(load(&fixture_json(), &[601]).err(), Some(IdOutOfRange { which: "eos", id: 601, .. })));
+    // A model may have more tokens than its tokenizer, and end its texts with one of them.
+    let ends_beyond = load(&fixture_json(), &[601]).expect("an id that nothing spells");
+    assert!(ends_beyond.is_end_of_text(601) && !ends_beyond.is_end_of_text(0) && ends_beyond.vocab_size() == 601);
     for bytes in [&b""[..], b"{", b"[]", b"{}", b"null", b"{\"model\":{}}", b"\xff\xfe", &[b'['; 5000]] {
         assert!(matches!(HfJson::from_bytes(bytes, Path::new("t.json"), &[]), Err(Malformed { .. })));
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::generate::{Engine, SharedTokenizer, generate};
 use super::{BackendError, CancelFlag, Description, Encode, Finished, InferenceBackend, Job, TokenSink};
-use crate::cache::KvCache;
+use crate::cache::{BLOCK, CacheShape, KvCache};
 use crate::layers::NoTap;
 use crate::layers::gpt2::{ForwardError, Gpt2, LogitRows, Scratch};
 use crate::model::digest::{model_digest, tensor_digests};
+use crate::model::error::Problem;
 use crate::model::file::{self, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer, TokenizerError};
-use crate::model::{Gpt2Configuration, ModelError};
+use crate::model::{ModelError, memory};
 use crate::tensor::Instructions;
 
 pub struct CpuBackend {
@@ -39,6 +40,17 @@ impl CpuBackend {
         digest: bool,
         progress: &mut dyn FnMut(u8),
     ) -> Result<CpuBackend, LoadError> {
+        CpuBackend::open_within(path, threads, digest, None, progress)
+    }
+
+    /// The same with a cache of at most this many bytes: the context is as long as fits in it.
+    pub fn open_within(
+        path: &Path,
+        threads: usize,
+        digest: bool,
+        cache_bytes: Option<u64>,
+        progress: &mut dyn FnMut(u8),
+    ) -> Result<CpuBackend, LoadError> {
         let file = file::open(path, progress)?;
         for name in &file.unused {
             tracing::info!(tensor = name, "The file has a tensor that the model does not use");
@@ -50,20 +62,28 @@ impl CpuBackend {
             }
             tracing::info!(model_digest = model_digest(&file.weights), "Model as held");
         }
-        CpuBackend::new(file, threads)
+        CpuBackend::new_within(file, threads, cache_bytes)
     }
 
     pub fn new(file: ModelFile, threads: usize) -> Result<CpuBackend, LoadError> {
+        CpuBackend::new_within(file, threads, None)
+    }
+
+    fn new_within(file: ModelFile, threads: usize, cache_bytes: Option<u64>) -> Result<CpuBackend, LoadError> {
         let ModelFile { name, path, configuration, weights, quant_kind, tokenizer_source, .. } = file;
         let model = || path.display().to_string();
         let tokenizer = tokenizer::open(&tokenizer_source, configuration.eos_token_id)
             .map_err(|source| LoadError::Tokenizer { model: model(), source })?;
-        let Gpt2Configuration { vocab_size, n_ctx, .. } = configuration;
+        let vocab_size = configuration.vocab_size;
         // The other way round is common: embeddings are filled up to a round number.
         if tokenizer.vocab_size() as usize > vocab_size {
             return Err(LoadError::Vocabulary { model: model(), tokens: tokenizer.vocab_size(), vocab_size });
         }
-        let engine = CpuEngine::new(Gpt2::load(configuration, &weights)?, threads);
+        let loaded = Gpt2::load(configuration, &weights)?;
+        let cache = cache_within(loaded.cache_shape(), cache_bytes).map_err(|problem| problem.of(&path))?;
+        memory::require("the key-value cache", KvCache::bytes(cache) as u64, memory::available())
+            .map_err(|problem| problem.of(&path))?;
+        let engine = CpuEngine::with_cache(loaded, KvCache::new(cache), threads);
         let description = Description {
             model: name,
             worker_type: "cpu",
@@ -71,7 +91,7 @@ impl CpuBackend {
             quant_kind,
             tokenizer_kind: tokenizer.kind(),
             vocab_size: vocab_size as u32,
-            context_length: n_ctx as u32,
+            context_length: cache.n_ctx as u32,
             memory_bytes: weights.held_bytes() + engine.held_bytes(),
             vram_bytes: 0,
         };
@@ -96,6 +116,20 @@ impl InferenceBackend for CpuBackend {
     }
 }
 
+/// The longest context, up to the model's, whose cache has no more than this many bytes.
+fn cache_within(whole: CacheShape, limit: Option<u64>) -> Result<CacheShape, Problem> {
+    let bytes = |shape: &CacheShape| KvCache::bytes(*shape) as u64;
+    let Some(limit) = limit.filter(|limit| *limit < bytes(&whole)) else { return Ok(whole) };
+    // A cache grows by whole blocks of positions.
+    let block = CacheShape { n_ctx: BLOCK, ..whole };
+    let shape = CacheShape { n_ctx: (limit / bytes(&block)) as usize * BLOCK, ..whole };
+    if shape.n_ctx == 0 {
+        let (what, required) = ("the smallest key-value cache", bytes(&block));
+        return Err(Problem::Memory { what, required, available: limit });
+    }
+    Ok(shape)
+}
+
 /// One model with the cache of one job.
 pub struct CpuEngine {
     model: Gpt2,
@@ -105,8 +139,14 @@ pub struct CpuEngine {
 
 impl CpuEngine {
     pub fn new(model: Gpt2, threads: usize) -> CpuEngine {
+        let cache = model.cache();
+        CpuEngine::with_cache(model, cache, threads)
+    }
+
+    /// With a cache for the model's context or a shorter one.
+    fn with_cache(model: Gpt2, cache: KvCache, threads: usize) -> CpuEngine {
         let scratch = Scratch::new(&model.configuration, threads.max(1), Instructions::detect());
-        CpuEngine { cache: model.cache(), scratch, model }
+        CpuEngine { cache, scratch, model }
     }
 
     /// Bytes of the cache and of the working memory; the weights belong to the file.

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::InferenceBackend;
-use super::cpu::CpuBackend;
+use super::cpu::{CpuBackend, LoadError};
 use super::stub::Stub;
+use crate::model::ModelError;
+use crate::model::error::Problem;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendKind {
@@ -55,6 +57,20 @@ impl StartError {
     }
 }
 
+impl From<LoadError> for StartError {
+    fn from(error: LoadError) -> Self {
+        let message = error.to_string();
+        match error {
+            LoadError::Model(ModelError { problem: Problem::Memory { required, available, .. }, .. }) => Self {
+                required_bytes: Some(required),
+                available_bytes: Some(available),
+                ..Self::new("VRAM_OOM", message)
+            },
+            _ => Self::model(message),
+        }
+    }
+}
+
 /// Loads the model. `progress` takes per cent of the bytes checked and paged in, never falling; called on the thread
 /// that will run the jobs, and may take as long as the weights need.
 pub fn load(settings: &Settings, progress: &mut dyn FnMut(u8)) -> Result<Box<dyn InferenceBackend>, StartError> {
@@ -67,8 +83,9 @@ pub fn load(settings: &Settings, progress: &mut dyn FnMut(u8)) -> Result<Box<dyn
             let missing =
                 || StartError::model("the cpu backend needs --model: a .gguf file, a .safetensors file or a folder");
             let path = settings.model.as_deref().ok_or_else(missing)?;
-            let backend = CpuBackend::open(path, settings.threads, settings.digest, progress);
-            Ok(Box::new(backend.map_err(|error| StartError::model(error.to_string()))?))
+            let cache_bytes = settings.kv_cache_size_mb.map(|mebibytes| mebibytes.saturating_mul(1 << 20));
+            let backend = CpuBackend::open_within(path, settings.threads, settings.digest, cache_bytes, progress);
+            Ok(Box::new(backend?))
         }
     }
 }

@@ -8,6 +8,8 @@ pub mod cpud;
 pub mod list;
 pub mod recipe;
 #[cfg(feature = "bdd")]
+pub mod selftest;
+#[cfg(feature = "bdd")]
 pub mod verify;
 
 use std::ffi::OsString;
@@ -34,6 +36,9 @@ enum Verb {
     /// Measure how fast workers are, side by side, beside llama.cpp where it is there.
     #[cfg(feature = "bdd")]
     Bench(bench::Flags),
+    /// Put the harness on trial: workers with one mistake each, which it must catch, and with one oddity, which it must accept.
+    #[cfg(feature = "bdd")]
+    Selftest(selftest::Flags),
     /// Write a model whose weights come from an exact integer recipe.
     Recipe(recipe::RecipeArgs),
     /// Print the completions of a shell.
@@ -54,6 +59,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::List(flags) => list::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Bench(flags) => bench::main(flags),
+        Verb::Selftest(flags) => selftest::main(flags),
         Verb::Recipe(flags) => recipe::run(&flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),
     }

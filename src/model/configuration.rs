@@ -108,6 +108,12 @@ impl Gpt2Configuration {
         check_computation(&map)?;
 
         let n_embd = required_size(&map, "n_embd")?;
+        let vocab_size = required_size(&map, "vocab_size")?;
+        // Small models carry the ids of the large one along (50256, where nobody said otherwise): an id outside the
+        // vocabulary is never sampled, and so ends nothing.
+        let token_id = |key: &str| -> Result<Option<u32>, Problem> {
+            Ok(token_id(&map, key)?.filter(|&id| (id as usize) < vocab_size))
+        };
         let configuration = Gpt2Configuration {
             n_layer: required_size(&map, "n_layer")?,
             n_head: required_size(&map, "n_head")?,
@@ -120,13 +126,13 @@ impl Gpt2Configuration {
                 Some(positions) => positions,
                 None => required_size(&map, "n_ctx")?,
             },
-            vocab_size: required_size(&map, "vocab_size")?,
+            vocab_size,
             layer_norm_epsilon: match present(&map, "layer_norm_epsilon") {
                 None => 1e-5,
                 Some(value) => value.as_f64().ok_or_else(|| Problem::key("layer_norm_epsilon", "is not a number"))?,
             },
-            eos_token_id: token_id(&map, "eos_token_id")?,
-            bos_token_id: token_id(&map, "bos_token_id")?,
+            eos_token_id: token_id("eos_token_id")?,
+            bos_token_id: token_id("bos_token_id")?,
         };
         Ok(Gpt2File {
             configuration: configuration.checked()?,

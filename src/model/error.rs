@@ -28,6 +28,9 @@ pub enum Problem {
     #[error("the last tensor `{tensor}` ends at byte {end}, but the file has {file} bytes")]
     BytesAfterTheEnd { tensor: String, end: u64, file: u64 },
 
+    #[error("{what} would take {required} bytes of memory, and {available} are available")]
+    Memory { what: &'static str, required: u64, available: u64 },
+
     // The header
     #[error("{what} does not fit in 64 bits")]
     Overflow { what: String },

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::configuration::Gpt2Configuration;
 use super::error::{ModelError, Problem};
+use super::memory;
 use super::weights::Weights;
 use super::weights::bytes::FileBytes;
 use super::weights::element::Element;
@@ -134,6 +135,8 @@ fn load(
     drop_tied_head(&mut plan.tensors);
     let stored_bytes = plan.tensors.iter().map(|tensor| tensor.range.len() as u64).sum();
     let quant_kind = plan.quant_kind.unwrap_or_else(|| commonest_element(&plan.tensors));
+    let decoded = super::weights::load::decoded_bytes(&plan.tensors);
+    memory::require("the weights", decoded, memory::available()).map_err(|problem| problem.of(path))?;
     let mut tensors = super::weights::load::load(&plan.tensors, progress).map_err(|problem| problem.of(path))?;
     // Stored otherwise than the embedding and yet the same numbers: still tied.
     if let (Some(head), Some(embedding)) = (tensors.get(HEAD), tensors.get(EMBEDDING))

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod error;
 pub mod file;
 mod json;
+pub mod memory;
 pub mod recipe;
 pub mod tokenizer;
 pub mod weights;

@@ -178,6 +178,8 @@ pub fn sampling(script: &Script) -> String {
         ("greedy with another seed", greedy == text(",\"temperature\":0,\"seed\":2")),
         ("one candidate", greedy == text(",\"top_k\":1")),
         ("no mass", greedy == text(",\"top_p\":0")),
+        ("only the likeliest", greedy == text(",\"min_p\":1")),
+        ("repetition penalised", greedy == text(",\"temperature\":0,\"seed\":1,\"repetition_penalty\":2")),
         ("hot", greedy == seven),
         ("another prompt", seven == text_of(&other)),
         ("two drawn seeds", seed_of(drawn()) == seed_of(drawn())),

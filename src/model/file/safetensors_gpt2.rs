@@ -70,9 +70,11 @@ fn read_configuration(folder: &Path) -> Result<Gpt2File, ModelError> {
 
 fn find_tokenizer(folder: &Path) -> TokenizerSource {
     let [json, vocabulary, merges] = ["tokenizer.json", "vocab.json", "merges.txt"].map(|name| folder.join(name));
-    if json.is_file() {
+    // What is there and is no file is refused by name where it is read, and not taken for absent.
+    let there = |path: &Path| path.symlink_metadata().is_ok();
+    if there(&json) {
         TokenizerSource::HfJson(json)
-    } else if vocabulary.is_file() && merges.is_file() {
+    } else if there(&vocabulary) && there(&merges) {
         TokenizerSource::VocabularyAndMerges { vocabulary, merges }
     } else {
         TokenizerSource::Absent

@@ -3,6 +3,7 @@
 //! The file is read twice: into a [`Vocabulary`], which is checked by the same rules as GGUF's (the crate panics on some
 //! merges and renumbers added tokens in silence), and then by the crate, which owns normalising, splitting and merging.
 
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
@@ -32,11 +33,15 @@ impl HfJson {
         let file: HfFile = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
         file.refuse_what_changes_text()?;
         let mut vocabulary = file.vocabulary()?;
-        vocabulary.eos = eos.to_vec();
+        // A model may have more tokens than its tokenizer, and end its texts with one of those.
+        let (known, beyond): (Vec<u32>, Vec<u32>) =
+            eos.iter().partition(|id| (**id as usize) < vocabulary.tokens.len());
+        vocabulary.eos = known;
         if eos.is_empty() {
             vocabulary.eos.extend(file.added_tokens.iter().filter(|t| t.content == END_OF_TEXT).map(|t| t.id));
         }
-        let Checked { table, byte_tokens, .. } = vocabulary.check()?;
+        let Checked { mut table, byte_tokens, .. } = vocabulary.check()?;
+        table.also_end_with(&beyond);
 
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
         for token in &file.added_tokens {
@@ -64,7 +69,7 @@ impl HfJson {
         json::place(&mut built, pairs.0.iter().map(|(token, id)| (token.as_str(), *id)))?;
         built.merges =
             lines.lines().filter(|line| !line.is_empty() && !line.starts_with("#version")).map(str::to_owned).collect();
-        built.eos = eos.to_vec();
+        built.eos = eos.iter().copied().filter(|id| (*id as usize) < built.tokens.len()).collect();
         if eos.is_empty() {
             built.eos.extend(built.tokens.iter().position(|token| token == END_OF_TEXT).map(|id| id as u32));
         }
@@ -76,12 +81,29 @@ impl HfJson {
         }
         built.check()?;
         let whole: Value = built.to_tokenizer_json();
-        HfJson::from_bytes(whole.to_string().as_bytes(), vocabulary, &built.eos)
+        let ends = if eos.is_empty() { &built.eos } else { eos };
+        HfJson::from_bytes(whole.to_string().as_bytes(), vocabulary, ends)
     }
 }
 
+/// A whole file, if it is a regular one of a size that a vocabulary can have.
 fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    std::fs::read(path).map_err(|source| TokenizerError::Unreadable { path: path.to_owned(), source })
+    const MAX_BYTES: u64 = 128 << 20;
+    let unreadable = |source| TokenizerError::Unreadable { path: path.to_owned(), source };
+    let malformed = |reason: String| TokenizerError::Malformed { path: path.to_owned(), reason };
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(malformed("is not a regular file".into()));
+    }
+    let too_large = |found: u64| malformed(format!("has {found} bytes; the limit is {MAX_BYTES}"));
+    if metadata.len() > MAX_BYTES {
+        return Err(too_large(metadata.len()));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    // It may have grown since.
+    if bytes.len() as u64 > MAX_BYTES { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
 impl Tokenizer for HfJson {

@@ -13,6 +13,8 @@ use super::{TokenizerError, Vocabulary};
 pub struct HfFile {
     #[serde(default)]
     pub added_tokens: Vec<AddedToken>,
+    normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
     decoder: Option<Value>,
     model: Model,
 }
@@ -44,6 +46,25 @@ enum HfMerge {
     Line(String),
 }
 
+/// The first step of a pipeline that is none of these, or that removes text: steps that write text anew can turn a word of
+/// a prompt into gigabytes.
+fn refused_step(step: &Value, steps: &str, known: &[&str]) -> Option<String> {
+    if step.is_null() {
+        return None;
+    }
+    match step.get("type").and_then(Value::as_str) {
+        Some("Sequence") => {
+            step.get(steps).and_then(Value::as_array)?.iter().find_map(|step| refused_step(step, steps, known))
+        }
+        Some(kind) if !known.contains(&kind) => Some(kind.to_owned()),
+        Some(_) if step.get("behavior").is_some_and(|behavior| behavior == "Removed") => {
+            Some("Split, Removed".to_owned())
+        }
+        Some(_) => None,
+        None => Some("without a type".to_owned()),
+    }
+}
+
 impl HfFile {
     /// Only a byte-level BPE without chance or affixes gives back the text that went in.
     pub fn refuse_what_changes_text(&self) -> Result<(), TokenizerError> {
@@ -57,6 +78,14 @@ impl HfFile {
         let decoder = self.decoder.as_ref().and_then(|decoder| decoder.get("type")?.as_str());
         if decoder != Some("ByteLevel") {
             return unsupported("decoder", decoder.unwrap_or("none"), "ByteLevel");
+        }
+        if let Some(kind) = self.normalizer.as_ref().and_then(|step| refused_step(step, "normalizers", &["NFC"])) {
+            return unsupported("normalizer", &kind, "none, or NFC: others write another text");
+        }
+        let splitters = ["ByteLevel", "Split", "Digits"];
+        if let Some(kind) = self.pre_tokenizer.as_ref().and_then(|step| refused_step(step, "pretokenizers", &splitters))
+        {
+            return unsupported("pre-tokenizer", &kind, "ByteLevel, Digits, and Split that removes nothing");
         }
         if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
             return unsupported("dropout", &dropout.to_string(), "none: the same text has the same tokens");

@@ -16,6 +16,11 @@ impl TokenTable {
         TokenTable { end_of_text, ..TokenTable::default() }
     }
 
+    /// Further ids that end a text, though nothing spells them.
+    pub(super) fn also_end_with(&mut self, ids: &[u32]) {
+        self.end_of_text.extend(ids);
+    }
+
     /// The next id's entry.
     pub(super) fn push(&mut self, spelling: &[u8], special: bool) {
         self.bytes.extend_from_slice(spelling);

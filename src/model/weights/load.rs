@@ -28,6 +28,12 @@ impl Stored {
     fn bytes(&self) -> &[u8] {
         &self.file[self.range.clone()]
     }
+
+    /// The values where they lie, if they are stored as they are held.
+    fn in_place(&self) -> Option<MappedValues> {
+        let as_held = self.element == Element::F32 && !self.transposed;
+        if as_held { MappedValues::new(&self.file, self.range.clone()) } else { None }
+    }
 }
 
 /// Reads all of them. `progress` is told 0 to 100, by bytes, each number once.
@@ -41,10 +47,14 @@ pub fn load(tensors: &[Stored], progress: &mut dyn FnMut(u8)) -> Result<BTreeMap
     Ok(weights)
 }
 
+/// Bytes that loading these will allocate: those of all tensors that cannot be used where they lie.
+pub fn decoded_bytes(tensors: &[Stored]) -> u64 {
+    let copied = tensors.iter().filter(|tensor| tensor.in_place().is_none());
+    copied.map(|tensor| (tensor.shape.iter().product::<usize>() * size_of::<f32>()) as u64).sum()
+}
+
 fn load_one(tensor: &Stored, progress: &mut Progress) -> Result<Weight, Problem> {
-    if let (Element::F32, false) = (tensor.element, tensor.transposed)
-        && let Some(mapped) = MappedValues::new(&tensor.file, tensor.range.clone())
-    {
+    if let Some(mapped) = tensor.in_place() {
         let mut first = 0;
         for values in mapped.as_slice().chunks(CHECKED_AT_ONCE) {
             check_finite(tensor, values, |index| first + index)?;
