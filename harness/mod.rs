@@ -33,6 +33,9 @@ pub mod session;
 pub mod verdict;
 pub mod writers;
 
+// How fast it is
+pub mod bench;
+
 // A worker that is wrong on purpose
 pub mod scripted;
 

@@ -14,6 +14,9 @@ const FILES: &[(&str, &[u8])] = &[
     ("model.gguf", include_bytes!("../fixtures/tiny/model.gguf")),
 ];
 
+/// What it was trained to answer, with a few dozen tokens.
+pub const REQUEST: &str = "Write a haiku about GPU computing that includes the word \"forty-two\" (nonce: a1B2c3D4)";
+
 /// Writes the model into the folder, and gives what a worker that reads this format is started on.
 pub fn write(folder: &Path, format: ModelFormat) -> io::Result<PathBuf> {
     // A model without a name of its own is called after its folder.

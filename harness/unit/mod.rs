@@ -2,6 +2,7 @@
 
 mod allocation;
 mod architecture;
+mod bench;
 mod cache;
 mod contract;
 mod cpu;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<(String, fn())> {
     let topics: &[&[Test]] = &[
         allocation::TESTS,
         architecture::TESTS,
+        bench::TESTS,
         cache::TESTS,
         contract::TESTS,
         cpu::TESTS,

@@ -1,5 +1,7 @@
 //! The command lines. Each parses its flags into a checked structure once, calls the library, and ends with an exit code.
 
+#[cfg(feature = "bdd")]
+pub mod bench;
 pub mod completions;
 pub mod cpud;
 #[cfg(feature = "bdd")]
@@ -31,6 +33,9 @@ enum Verb {
     /// Print every case with its address, level and requirements.
     #[cfg(feature = "bdd")]
     List(list::Flags),
+    /// Measure how fast workers are, side by side, beside llama.cpp where it is there.
+    #[cfg(feature = "bdd")]
+    Bench(bench::Flags),
     /// Put the harness on trial: workers with one mistake each, which it must catch, and with one oddity, which it must accept.
     #[cfg(feature = "bdd")]
     Selftest(selftest::Flags),
@@ -53,6 +58,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "bdd")]
         Verb::List(flags) => list::main(flags),
         #[cfg(feature = "bdd")]
+        Verb::Bench(flags) => bench::main(flags),
         Verb::Selftest(flags) => selftest::main(flags),
         Verb::Recipe(flags) => recipe::run(&flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),

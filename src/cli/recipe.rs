@@ -42,11 +42,22 @@ pub struct RecipeArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum SizeName {
+pub enum SizeName {
     Tiny,
     Odd,
     Gpt2,
     Gpt2Medium,
+}
+
+impl SizeName {
+    pub fn size(self) -> Size {
+        match self {
+            SizeName::Tiny => Size::Tiny,
+            SizeName::Odd => Size::Odd,
+            SizeName::Gpt2 => Size::Gpt2,
+            SizeName::Gpt2Medium => Size::Gpt2Medium,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -57,13 +68,7 @@ enum FormatName {
 
 impl RecipeArgs {
     fn recipe(&self) -> Result<Recipe, String> {
-        let size = match self.size {
-            SizeName::Tiny => Size::Tiny,
-            SizeName::Odd => Size::Odd,
-            SizeName::Gpt2 => Size::Gpt2,
-            SizeName::Gpt2Medium => Size::Gpt2Medium,
-        };
-        let mut configuration = size.configuration();
+        let mut configuration = self.size.size().configuration();
         let take = |given: Option<usize>, place: &mut usize| *place = given.unwrap_or(*place);
         take(self.n_embd, &mut configuration.n_embd);
         configuration.n_inner = configuration.n_embd.saturating_mul(4);
