@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Finding;
 use super::target::{Worker, unique};
+use super::transcript::End;
 
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -15,6 +16,8 @@ pub struct Seen {
     model: String,
     /// The texts that differ among four requests that differ in everything.
     texts: BTreeSet<String>,
+    /// A stream never ended: the others are not waited for as long.
+    pub never_ends: bool,
 }
 
 /// Two prompts, two seeds, sampled hot: no model writes one text for all four.
@@ -25,9 +28,13 @@ pub fn look(worker: &Worker) -> Result<Seen, Finding> {
         let job = json!({
             "job_id": unique("look"), "prompt": prompt, "seed": seed, "max_tokens": 8, "temperature": 1.5,
         });
-        texts.insert(worker.run(&job, Duration::from_secs(30))?.text());
+        let transcript = worker.run(&job, Duration::from_secs(30))?;
+        if transcript.end == End::DeadlinePassed {
+            return Ok(Seen { model, never_ends: true, ..Seen::default() });
+        }
+        texts.insert(transcript.text());
     }
-    Ok(Seen { model, texts })
+    Ok(Seen { model, texts, never_ends: false })
 }
 
 impl Seen {

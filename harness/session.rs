@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde_json::{Map, Value};
 use super::case::{Case, Lane};
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
-use super::target::{Start, StartError, Target, Worker, unique};
+use super::target::{SILENCE, Start, StartError, Target, Worker, unique};
 use super::{Finding, process, recognise, tiny_model};
 
 /// What the harness gives a worker that must be asked with a token, and what it gives it for its callback.
@@ -24,6 +25,8 @@ pub struct Session {
     shared: Mutex<Option<Arc<Worker>>>,
     /// A job that was measured to run long on this target.
     long_job: Mutex<Option<Map<String, Value>>>,
+    /// A stream of this target never ended: later ones are given up sooner.
+    hangs: AtomicBool,
     /// What the target proved to be, once it was looked at.
     seen: OnceLock<recognise::Seen>,
     /// The embedded model as files, once a worker was to be started on it.
@@ -58,8 +61,13 @@ impl Session {
     pub fn open(request: TargetRequest) -> Result<Session, TargetError> {
         let session = Session::of(request)?;
         let worker = Arc::new(session.target.start(&session.plain_start()?)?);
-        let _ = session.seen.set(recognise::look(&worker).unwrap_or_default());
-        if !session.is_built_in() {
+        let seen = recognise::look(&worker).unwrap_or_default();
+        let usable = !seen.never_ends;
+        if seen.never_ends {
+            session.note_that_a_stream_hangs();
+        }
+        let _ = session.seen.set(seen);
+        if usable && !session.is_built_in() {
             *lock(&session.shared) = Some(worker);
         }
         Ok(session)
@@ -78,9 +86,19 @@ impl Session {
             request,
             shared: Mutex::default(),
             long_job: Mutex::default(),
+            hangs: AtomicBool::new(false),
             seen: OnceLock::new(),
             model: OnceLock::new(),
         })
+    }
+
+    pub fn note_that_a_stream_hangs(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
+    }
+
+    /// How long a stream may be silent once it has begun to write.
+    pub fn silence(&self) -> Duration {
+        if self.hangs.load(Ordering::Relaxed) { Duration::from_secs(1) } else { SILENCE }
     }
 
     /// How many cases this target bears at a time.

@@ -17,7 +17,7 @@ use super::http::{self, Base, HttpError, Request, excerpt};
 use super::process::{Command, Exit, Process};
 use super::{Finding, Verdict};
 pub use ports::{ClosedPort, free_port};
-pub use worker::{Worker, unique};
+pub use worker::{SILENCE, Worker, unique};
 
 /// How long a worker may take from its start until it answers `/health`.
 pub const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -11,13 +11,11 @@ use crate::harness::Finding;
 use crate::harness::http::{Answer, Base, HttpError, Request};
 use crate::harness::sse::Frame;
 use crate::harness::stream::{Caps, Opened, Stream};
-use crate::harness::transcript::Transcript;
+use crate::harness::target::SILENCE;
+use crate::harness::transcript::{End, Transcript};
 
 /// How long any single thing a worker owes may take before it counts as never coming.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long a job may go on without an event once it has had a token; no worker needs as long for one more.
-const SILENCE: Duration = Duration::from_secs(10);
 
 pub struct Job {
     pub label: String,
@@ -28,6 +26,8 @@ pub struct Job {
     pub cancel_asked: Option<Instant>,
     /// When its cancel was answered, or its client went away.
     pub cancelled: Option<Instant>,
+    /// How long its stream may be silent once it has begun to write.
+    pub silence: Duration,
     state: State,
 }
 
@@ -60,6 +60,7 @@ impl Job {
             sent,
             cancel_asked: None,
             cancelled: None,
+            silence: SILENCE,
             state: State::Opening(head, connection),
         };
         job.wait_for_head(Duration::from_millis(300));
@@ -124,7 +125,7 @@ impl Job {
             let placeholder = State::Broken(HttpError::NoAnswer { address: self.label.clone() });
             if let State::Streaming(stream) = std::mem::replace(&mut self.state, placeholder) {
                 let left = deadline.saturating_sub(self.sent.elapsed()).max(Duration::from_secs(1));
-                self.state = State::Ended(Box::new(stream.finish_unless_silent(left, SILENCE)));
+                self.state = State::Ended(Box::new(stream.finish_unless_silent(left, self.silence)));
             }
         }
         match &self.state {
@@ -142,6 +143,15 @@ impl Job {
             State::Refused(answer) => Some(answer),
             _ => None,
         }
+    }
+
+    /// The time from one token to the next, in the middle of all so far.
+    pub fn median_gap(&self) -> Duration {
+        let arrivals: Vec<Duration> =
+            self.frames().iter().filter(|frame| frame.is("token")).map(|frame| frame.at).collect();
+        let mut gaps: Vec<Duration> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        gaps.sort();
+        gaps.get(gaps.len() / 2).copied().unwrap_or_default()
     }
 
     pub fn frames(&self) -> Vec<Frame> {
@@ -163,6 +173,11 @@ impl Job {
     /// When this job's `event` arrived, on that clock.
     pub fn arrival_of(&self, event: &str) -> Option<Instant> {
         self.frames().iter().find(|frame| frame.is(event)).map(|frame| self.stream_began() + frame.at)
+    }
+
+    /// Its stream was left because nothing came any more.
+    pub fn was_given_up(&self) -> bool {
+        matches!(&self.state, State::Ended(transcript) if transcript.end == End::DeadlinePassed)
     }
 
     pub fn has_ended(&self) -> bool {

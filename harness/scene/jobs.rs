@@ -9,7 +9,7 @@ use super::{Held, Scene, cell, wait_for};
 use crate::harness::Finding;
 use crate::harness::http::Request;
 use crate::harness::session::API_TOKEN;
-use crate::harness::target::unique;
+use crate::harness::target::{Worker, unique};
 use crate::harness::transcript::Transcript;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +70,7 @@ impl Scene {
         let Some(worker) = &self.worker else { return };
         let request = if request.headers.get("authorization").is_some() { request } else { worker.authorized(request) };
         let mut job = Job::send(worker.base(), label, job_id, request);
+        job.silence = self.session.silence();
         if let Some(answer) = job.refused(Duration::ZERO) {
             self.answers.push(answer.clone());
         }
@@ -302,19 +303,22 @@ impl Scene {
         Err(transcript.evidence(Finding::fail(expected, transcript.summary())))
     }
 
+    /// The contract asks for 10 ms. A busy machine may miss that; what waits for each token shows all the same: it is slower
+    /// than 10 ms, than a token's half, and than four times what it takes once the job is cancelled.
     pub fn health_answers_while(&mut self, times: usize, label: &str) -> Result<(), Finding> {
         let worker = self.worker()?.clone();
-        for number in 1..=times {
-            let began = Instant::now();
-            worker.health()?;
-            let took = began.elapsed();
-            // The contract asks for 10 ms; a second is beyond any machine's noise.
-            if took > Duration::from_secs(1) {
-                let found = format!("the answer number {number} took {took:.1?}");
-                return Err(Finding::fail("health answers at once while a job is computed", found));
-            }
+        let busy = median_health(&worker, times)?;
+        self.goes_on(label)?;
+        let gap = self.job(label)?.median_gap();
+        self.cancel(label)?;
+        // Whether a cancel ends the job is another case's matter.
+        let _ = self.wait_for_end(&[label.to_owned()]);
+        let idle = median_health(&worker, times)?;
+        if busy > Duration::from_millis(10) && busy > gap / 2 && busy > 4 * idle {
+            let found = format!("{busy:.1?} in the middle while a token took {gap:.1?}, and {idle:.1?} without a job");
+            return Err(Finding::fail("health answers at once, whatever is computed", found));
         }
-        self.goes_on(label)
+        Ok(())
     }
 
     pub(super) fn transcript(&mut self, label: &str) -> Result<&Transcript, Finding> {
@@ -430,4 +434,20 @@ fn carries(found: &Value, wanted: &Value) -> bool {
         }
         _ => found == wanted,
     }
+}
+
+/// What an answer of `/health` takes, in the middle of this many; more than a second is blocked, on any machine.
+fn median_health(worker: &Worker, times: usize) -> Result<Duration, Finding> {
+    let mut took = Vec::new();
+    for number in 1..=times {
+        let began = Instant::now();
+        worker.health()?;
+        took.push(began.elapsed());
+        if began.elapsed() > Duration::from_secs(1) {
+            let found = format!("the answer number {number} took {:.1?}", began.elapsed());
+            return Err(Finding::fail("health answers at once, whatever is computed", found));
+        }
+    }
+    took.sort();
+    Ok(took.get(times / 2).copied().unwrap_or_default())
 }

@@ -124,6 +124,13 @@ impl Scene {
 /// Leaves nothing behind: a worker of the scenario's own is ended with it, a shared one is freed of its jobs.
 impl Drop for Scene {
     fn drop(&mut self) {
+        if self.jobs.iter().any(Job::was_given_up) {
+            self.session.note_that_a_stream_hangs();
+            // Its job may still hold the worker's one place.
+            if let Some(worker) = &self.worker {
+                self.session.give_up_shared(worker);
+            }
+        }
         let unfinished: Vec<String> =
             self.jobs.iter().filter(|job| !job.has_ended()).map(|job| job.job_id.clone()).collect();
         if let Some(worker) = &self.worker

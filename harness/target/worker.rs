@@ -15,6 +15,8 @@ use crate::harness::process::{Exit, Process, Signal};
 use crate::harness::stream::{Caps, Opened, Stream};
 use crate::harness::transcript::Transcript;
 
+/// How long a stream may be silent once it has begun to write; then it counts as one that never ends.
+pub const SILENCE: Duration = Duration::from_secs(10);
 /// How long an answer that is no stream may take.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -93,7 +95,7 @@ impl Worker {
 
     /// Runs a job to its end.
     pub fn run(&self, body: &Value, deadline: Duration) -> Result<Transcript, Finding> {
-        Ok(self.execute(body)?.finish(deadline))
+        Ok(self.execute(body)?.finish_unless_silent(deadline, SILENCE))
     }
 
     /// Sends exactly this request and reads the answer as a stream.
