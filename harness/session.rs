@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::case::Lane;
+use super::case::{Case, Lane};
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
 use super::target::{Start, StartError, Target, Worker, unique};
@@ -205,7 +205,13 @@ impl Session {
 
     /// Sampling shows only on a worker that computes.
     pub fn needs_computing(&self, worker: &Worker) -> Result<(), Finding> {
-        let seen = recognise::look(worker)?;
+        let seen = match self.seen.get() {
+            Some(seen) => seen,
+            None => {
+                let seen = recognise::look(worker)?;
+                self.seen.get_or_init(|| seen)
+            }
+        };
         if seen.is_stub() {
             return Err(Finding::unimplemented("a worker whose text depends on the request", seen.sentence()));
         }
@@ -220,6 +226,14 @@ impl runner::Session for Session {
 
     fn lane(&self, lane: Lane) -> Result<(), String> {
         Err(format!("this version has no such lane yet ({})", lane.variable()))
+    }
+
+    fn gate(&self, case: &Case) -> Result<(), Finding> {
+        if case.tags.iter().any(|tag| tag == "built-in") && !self.is_built_in() {
+            let found = "it is about our own model, its files and its document (`llorch verify`)";
+            return Err(Finding::skipped("the built-in worker", found));
+        }
+        Ok(())
     }
 
     fn summary(&self) -> TargetSummary {

@@ -1,3 +1,4 @@
+@built-in
 Feature: The haiku and its word
   The tiny trained model writes a haiku around the minute of the hour. Two verdicts, never mixed: what the worker did, and
   what the model can. Every nonce is fresh, and the subjects do not occur in what the model was trained on. The measured rate

@@ -1,3 +1,4 @@
+@built-in
 Feature: A worker that really computes
   Threads, queues and full contexts change nothing about a text; a cancelled computation stops, and memory is what it is said to be.
 

@@ -1,3 +1,4 @@
+@built-in
 Feature: Model files
   The same numbers give the same text, however they are stored. A file that means harm is refused by name and reason.
 

@@ -9,7 +9,7 @@ Feature: The published contract
     And the answer is JSON
     And the document describes "/execute, /cancel, /health, /metrics, /shutdown"
 
-  @case:worker/openapi/2 @LL-W-201 @ours @quick
+  @case:worker/openapi/2 @LL-W-201 @ours @built-in @quick
   Scenario Outline: The document and the contract name the same fields: <message>
     Given a worker
     When GET "/openapi.json" is asked

@@ -8,6 +8,7 @@ use crate::harness::Finding;
 use crate::harness::contract;
 use crate::harness::http::excerpt;
 use crate::harness::pool_manager::{Attempt, Behaviour, CRITERIA, Expected, PoolManager};
+use crate::harness::process::Line;
 use crate::harness::session::SPAWN_TOKEN;
 
 /// How often a worker calls a pool manager that does not accept.
@@ -89,8 +90,12 @@ impl Scene {
             false => self.manager()?.wait_for_attempts(times, CALLS_WITHIN)?,
         };
         if self.worker.is_some() && !gone {
-            // One that takes the answer for a refusal tries again within a moment.
-            let _ = self.manager()?.wait_for_attempts(times + 1, ONCE_MORE);
+            // One that takes the answer for a refusal tries again within a moment, and never says that it was accepted.
+            let process = self.process()?;
+            let accepted = |line: &Line| line.text.contains("Callback sent to pool-managerd");
+            let said = process.wait_for_line("that it was accepted", ONCE_MORE, accepted).is_ok();
+            let patience = if said { ONCE_MORE / 5 } else { ONCE_MORE };
+            let _ = self.manager()?.wait_for_attempts(times + 1, patience);
         }
         let found = self.manager()?.attempts().len().max(attempts.len());
         if found == times {

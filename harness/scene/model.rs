@@ -185,7 +185,7 @@ impl Scene {
     }
 
     pub fn loading_was_told(&mut self, percents: &[String]) -> Result<(), Finding> {
-        let log = self.worker()?.log()?;
+        let log = self.worker()?.wait_for_log("ready", PATIENCE)?;
         let told: Vec<String> =
             log.events("model_load_progress").filter_map(|line| line.value("percent").map(Value::to_string)).collect();
         if told == percents {

@@ -85,7 +85,14 @@ fn violations() -> Vec<(&'static str, Transcript)> {
         parts.pop();
         replay((parts.concat() + &ERROR.replacen(from, to, 1)).as_bytes())
     };
+    let so_far = || {
+        let body = ordinary();
+        let parts: Vec<&str> = body.split_inclusive("\n\n").collect();
+        let token = |i: usize| format!("event: token\ndata: {{\"t\":{:?},\"i\":{i}}}\n\n", &"abcd"[..=i]);
+        replay([parts[0], &(0..4).map(token).collect::<String>(), parts[parts.len() - 1]].concat().as_bytes())
+    };
     vec![
+        ("own-text", so_far()),
         ("content-type", headed("content-type", Some("text/plain"))),
         ("content-type", headed("content-type", None)),
         ("content-encoding", headed("content-encoding", Some("gzip"))),
@@ -241,7 +248,7 @@ fn bursts() {
 fn evidence() {
     let transcript = with("\"i\":1}", "\"i\":2}");
     let finding = transcript.judge("token-index").unwrap_err();
-    assert_eq!((finding.expected.as_str(), finding.found.as_str()), ("token.i 1", "2"));
+    assert_eq!((finding.expected.as_str(), finding.found.as_str()), ("token.i 1, counting token events from 0", "2"));
     assert!(finding.evidence[0].text.starts_with("curl -sSN -X POST"), "{finding:?}");
     let marked: Vec<_> = finding.evidence[1].text.lines().filter(|line| line.starts_with('>')).collect();
     assert_eq!(marked.len(), 1);
