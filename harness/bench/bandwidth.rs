@@ -3,13 +3,18 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// A buffer larger than every cache, all of it touched.
-#[derive(Debug)]
-pub struct Memory(Vec<f32>);
+use crate::harness::Finding;
+use crate::model::weights::memory::Values;
+
+/// A buffer larger than every cache, all of it touched, in the pages that weights are held in.
+pub struct Memory(Values);
 
 impl Memory {
-    pub fn new(bytes: usize) -> Memory {
-        Memory(vec![1.0; bytes / size_of::<f32>()])
+    pub fn new(bytes: usize) -> Result<Memory, Finding> {
+        let values = Values::zeros(bytes / size_of::<f32>());
+        let mut values = values.map_err(|error| Finding::error("memory to read", error.to_string()))?;
+        values.fill(1.0);
+        Ok(Memory(values))
     }
 
     /// Each thread reads its part in one, two, four and eight streams, since no number is the best on every machine; the
@@ -17,7 +22,7 @@ impl Memory {
     pub fn gigabytes_per_second(&self, threads: usize) -> f64 {
         const PASSES: usize = 3;
         let fastest = (0..PASSES).flat_map(|_| self.passes(threads.max(1))).min().unwrap_or(Duration::MAX);
-        size_of_val(self.0.as_slice()) as f64 / fastest.as_secs_f64() / 1e9
+        size_of_val(&*self.0) as f64 / fastest.as_secs_f64() / 1e9
     }
 
     fn passes(&self, threads: usize) -> [Duration; 4] {

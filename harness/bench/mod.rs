@@ -155,7 +155,7 @@ pub fn run(
     let mut bandwidth = Samples::default();
     for round in 1..=terms.rounds {
         // Given back before anybody is asked: it is as large as a model.
-        let memory = Memory::new(terms.bandwidth_bytes);
+        let memory = Memory::new(terms.bandwidth_bytes)?;
         bandwidth.add(memory.gigabytes_per_second(terms.threads));
         drop(memory);
         for (contender, figures) in contenders.iter().zip(&mut figures) {

@@ -112,7 +112,7 @@ fn resident_memory() {
 
 fn bandwidth() {
     for threads in [1, 3] {
-        let rate = Memory::new(8 << 20).gigabytes_per_second(threads);
+        let rate = Memory::new(8 << 20).unwrap().gigabytes_per_second(threads);
         assert!((0.01..10_000.0).contains(&rate), "{rate} GB/s on {threads} threads");
     }
 }

@@ -35,6 +35,7 @@ mod stream;
 mod target;
 mod tokenizer;
 mod transcript;
+mod weights;
 mod worker_access;
 mod worker_configuration;
 mod worker_inference;
@@ -78,6 +79,7 @@ pub fn all() -> Vec<(String, fn())> {
         target::TESTS,
         tokenizer::TESTS,
         transcript::TESTS,
+        weights::TESTS,
         worker_access::TESTS,
         worker_configuration::TESTS,
         worker_inference::TESTS,

@@ -59,6 +59,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::List(flags) => list::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Bench(flags) => bench::main(flags),
+        #[cfg(feature = "bdd")]
         Verb::Selftest(flags) => selftest::main(flags),
         Verb::Recipe(flags) => recipe::run(&flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),

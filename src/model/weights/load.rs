@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Weight;
 use super::bytes::{FileBytes, MappedValues};
+use super::memory::Values;
 use super::element::Element;
 use crate::model::error::Problem;
 
@@ -68,14 +69,14 @@ fn load_one(tensor: &Stored, progress: &mut Progress) -> Result<Weight, Problem>
         _ => decode_in_order(tensor, progress)?,
     };
     tensor.file.release(tensor.range.clone());
-    Ok(Weight::from_vec(tensor.shape.clone(), values))
+    Ok(Weight::decoded(tensor.shape.clone(), values))
 }
 
 /// Values looked at together: small enough to stay in the cache between decoding and checking; a multiple of every block.
 const CHECKED_AT_ONCE: usize = 1 << 16;
 
-fn decode_in_order(tensor: &Stored, progress: &mut Progress) -> Result<Vec<f32>, Problem> {
-    let mut values = vec![0.0; tensor.shape.iter().product()];
+fn decode_in_order(tensor: &Stored, progress: &mut Progress) -> Result<Values, Problem> {
+    let mut values = Values::zeros(tensor.shape.iter().product())?;
     let run = tensor.element.stored_bytes(CHECKED_AT_ONCE);
     let mut first = 0;
     for (stored, values) in tensor.bytes().chunks(run).zip(values.chunks_mut(CHECKED_AT_ONCE)) {
@@ -94,9 +95,9 @@ fn decode_transposed(
     inputs: usize,
     outputs: usize,
     progress: &mut Progress,
-) -> Result<Vec<f32>, Problem> {
+) -> Result<Values, Problem> {
     const ROWS: usize = 16; // f32 in a cache line
-    let mut values = vec![0.0; inputs * outputs]; // [in, out]
+    let mut values = Values::zeros(inputs * outputs)?; // [in, out]
     let mut rows = vec![0.0; ROWS.min(outputs) * inputs]; // [ROWS, in]
     let row_bytes = tensor.element.stored_bytes(inputs);
     for (group, stored) in tensor.bytes().chunks(ROWS * row_bytes).enumerate() {

@@ -9,6 +9,7 @@ pub mod element;
 pub mod gguf;
 mod layout;
 pub mod load;
+pub mod memory;
 pub mod quantised;
 pub mod safetensors;
 
@@ -31,6 +32,7 @@ pub struct Weight {
 enum Values {
     Mapped(MappedValues),
     Owned(Arc<Vec<f32>>),
+    Decoded(Arc<memory::Values>),
 }
 
 impl Weight {
@@ -39,6 +41,11 @@ impl Weight {
     pub fn from_vec(shape: Vec<usize>, values: Vec<f32>) -> Self {
         assert_eq!(shape.iter().product::<usize>(), values.len(), "a weight of shape {shape:?}");
         Weight { shape, values: Values::Owned(Arc::new(values)) }
+    }
+
+    fn decoded(shape: Vec<usize>, values: memory::Values) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "a weight of shape {shape:?}");
+        Weight { shape, values: Values::Decoded(Arc::new(values)) }
     }
 
     fn from_map(shape: Vec<usize>, values: MappedValues) -> Self {
@@ -54,6 +61,7 @@ impl Weight {
         match &self.values {
             Values::Mapped(mapped) => mapped.as_slice(),
             Values::Owned(values) => values,
+            Values::Decoded(values) => values,
         }
     }
 
