@@ -35,10 +35,15 @@ pub struct Session {
 
 /// The target would not start, or is no worker.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to reach the target: {error}{}", log(error))]
+#[error("{error}{}", log(error))]
 pub struct TargetError {
-    #[from]
     error: StartError,
+}
+
+impl From<StartError> for TargetError {
+    fn from(error: StartError) -> Self {
+        TargetError { error }
+    }
 }
 
 fn log(error: &StartError) -> String {
@@ -175,6 +180,11 @@ impl Session {
 
     /// The worker for a scenario: one of its own, or the one that all share.
     pub fn worker(&self, fresh: bool, start: &Start) -> Result<Arc<Worker>, Finding> {
+        if fresh && !self.target.starts_fresh() {
+            let found =
+                format!("{} was given as a URL: it is not the harness's to start or to stop", self.target.describe());
+            return Err(Finding::unimplemented("a worker that is started for this case", found));
+        }
         if fresh || self.is_built_in() || *start != self.plain_start()? {
             return Ok(Arc::new(self.target.start(start)?));
         }

@@ -176,3 +176,12 @@ Feature: Validation
     When a job is sent with a prompt that the context can't hold
     Then the answer is 400 with the code "INVALID_REQUEST"
     And the answer lists exactly the fields "prompt"
+
+  @case:worker/validation/13 @M0-W-1302 @must @quick
+  Scenario: A prompt that is refused for its length is not repeated
+    Given a worker
+    When a job is sent with
+      | field  | value             |
+      | prompt | (32769 times "p") |
+    Then the answer is 400 with the code "INVALID_REQUEST"
+    And the answer does not contain "pppppppppppppppp"

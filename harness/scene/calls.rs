@@ -157,7 +157,10 @@ impl Scene {
     }
 
     pub fn field_is_worker_id(&mut self, field: &str) -> Result<(), Finding> {
-        let id = self.worker()?.worker_id().unwrap_or_default().to_owned();
+        let Some(id) = self.worker()?.worker_id().map(str::to_owned) else {
+            let found = "the worker was given as a URL: nobody knows what it was started with";
+            return Err(Finding::unimplemented("a worker whose id the harness chose", found));
+        };
         self.field_is(field, &id, "")
     }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::Weight;
 use super::bytes::{FileBytes, MappedValues};
-use super::memory::Values;
 use super::element::Element;
+use super::memory::Values;
 use crate::model::error::Problem;
 
 /// One tensor that the model uses: where it lies, and what it is to become.
