@@ -89,6 +89,11 @@ async fn start_and_serve(
         version = env!("CARGO_PKG_VERSION"),
         "CPU worker starting"
     );
+    // Said now, not by the first job: no backend of this version writes captures.
+    if let Some(directory) = &configuration.checkpoint_dir {
+        let message = format!("--checkpoint-dir {}: this worker writes no captures yet", directory.display());
+        return Err(StartError::new("INTERNAL", message));
+    }
     let loading = async {
         let inference = Inference::load(&configuration).map_err(internal)?;
         inference.loaded().await
