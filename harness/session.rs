@@ -67,14 +67,12 @@ impl Session {
         let session = Session::of(request)?;
         let worker = Arc::new(session.target.start(&session.plain_start()?)?);
         let seen = recognise::look(&worker).unwrap_or_default();
-        let usable = !seen.never_ends;
         if seen.never_ends {
             session.note_that_a_stream_hangs();
-        }
-        let _ = session.seen.set(seen);
-        if usable && !session.is_built_in() {
+        } else if !session.is_built_in() {
             *lock(&session.shared) = Some(worker);
         }
+        let _ = session.seen.set(seen);
         Ok(session)
     }
 

@@ -27,6 +27,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The green one first.
+    pub const ALL: [Verdict; 8] = [
+        Verdict::Pass,
+        Verdict::Fail,
+        Verdict::NonStrict,
+        Verdict::Unimplemented,
+        Verdict::Skipped,
+        Verdict::NearTie,
+        Verdict::Flaky,
+        Verdict::Error,
+    ];
+
     pub fn word(self) -> &'static str {
         match self {
             Verdict::Pass => "PASS",

@@ -72,18 +72,8 @@ impl Reporter for OnCaseEnded {
 fn example() -> RunResult {
     let text = "@LL-T @must @M0-W-1300\nFeature: A worker executes\n@case:worker/execute\nScenario Outline: a job in case <key>\n\
                 Then it holds\nExamples:\n|key|\n|pass|\n|fail|\n|non-strict|\n|unimplemented|\n|skipped|\n|near-tie|\n|flaky|\n|error|\n";
-    let verdicts = [
-        Verdict::Pass,
-        Verdict::Fail,
-        Verdict::NonStrict,
-        Verdict::Unimplemented,
-        Verdict::Skipped,
-        Verdict::NearTie,
-        Verdict::Flaky,
-        Verdict::Error,
-    ];
     let catalogue = catalogue(text);
-    let outcomes = catalogue.cases().iter().zip(verdicts).map(|(case, verdict)| {
+    let outcomes = catalogue.cases().iter().zip(Verdict::ALL).map(|(case, verdict)| {
         let finding = (verdict != Verdict::Pass).then(|| {
             Finding::new(verdict, "status 400,\nwith a body", "status 200 <ok>")
                 .with("curl", "curl -sS http://127.0.0.1:8080/execute --data '{}'")
