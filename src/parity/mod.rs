@@ -1,6 +1,8 @@
 //! Capture, comparison, and the references to compare with.
 
+pub mod capture;
 pub mod oracle;
 pub mod tap;
 
+pub use capture::Capture;
 pub use tap::Recorder;
