@@ -33,6 +33,9 @@ pub mod session;
 pub mod verdict;
 pub mod writers;
 
+// The evidence that a run leaves
+pub mod proof;
+
 // How fast it is
 pub mod bench;
 

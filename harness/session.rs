@@ -146,6 +146,19 @@ impl Session {
         Ok(self.model.get_or_init(|| written).1.clone())
     }
 
+    /// The worker that is asked where no scenario is played.
+    pub fn first_worker(&self) -> Result<Arc<Worker>, StartError> {
+        Ok(Arc::new(self.target.start(&self.plain_start()?)?))
+    }
+
+    /// The file that workers run on, where the harness knows it.
+    pub fn model_file(&self) -> Option<PathBuf> {
+        match &self.request.kind {
+            TargetKind::Url { .. } => self.request.model.clone(),
+            _ => self.model().ok(),
+        }
+    }
+
     /// How this target is started for a scenario; `stub` asks for our stub backend.
     pub fn start(&self, stub: bool) -> Result<Start, Finding> {
         match (stub, &self.target) {

@@ -5,7 +5,11 @@ pub mod bench;
 pub mod completions;
 pub mod cpud;
 #[cfg(feature = "bdd")]
+pub mod haiku;
+#[cfg(feature = "bdd")]
 pub mod list;
+#[cfg(feature = "bdd")]
+pub mod proof;
 pub mod recipe;
 #[cfg(feature = "bdd")]
 pub mod selftest;
@@ -33,6 +37,12 @@ enum Verb {
     /// Print every case with its address, level and requirements.
     #[cfg(feature = "bdd")]
     List(list::Flags),
+    /// Ask for one haiku with the minute's word in it, judge pipeline and word, and leave a proof bundle.
+    #[cfg(feature = "bdd")]
+    Haiku(haiku::Flags),
+    /// Check a proof bundle.
+    #[cfg(feature = "bdd")]
+    Proof(proof::Flags),
     /// Measure how fast workers are, side by side, beside llama.cpp where it is there.
     #[cfg(feature = "bdd")]
     Bench(bench::Flags),
@@ -57,6 +67,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Verify(flags) => verify::main(flags),
         #[cfg(feature = "bdd")]
         Verb::List(flags) => list::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Haiku(flags) => haiku::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Proof(flags) => proof::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Bench(flags) => bench::main(flags),
         #[cfg(feature = "bdd")]

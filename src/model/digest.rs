@@ -49,7 +49,12 @@ fn update(sha256: &mut Sha256, values: &[f32]) {
     }
 }
 
-fn hex(digest: &[u8]) -> String {
+/// SHA-256 of bytes, in hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+pub fn hex(digest: &[u8]) -> String {
     digest.iter().fold(String::new(), |mut text, byte| {
         let _infallible = write!(text, "{byte:02x}");
         text

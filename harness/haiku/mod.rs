@@ -3,6 +3,8 @@
 //! The rule reads *numbers*, not letters: text is case-folded, and a hyphen, its Unicode relatives and a blank all join
 //! `forty` and `two` into one number. So `one` is not found in `twenty one`, nor in `stone`.
 
+pub mod run;
+
 use std::fmt;
 use std::sync::LazyLock;
 
