@@ -140,7 +140,7 @@ const ORDER_RULES: &[&str] = &[
 /// The metric that counts tokens.
 pub fn tokens_counter(source: Source) -> &'static str {
     match source {
-        Source::Worker => "worker_tokens_out_total",
+        Source::Worker => "worker_tokens_generated_total",
         Source::Orchestrator => "tokens_out_total",
     }
 }
@@ -153,6 +153,9 @@ fn metrics(record: &Record, out: Option<u64>) -> Check {
         let found = "the metrics could not be read".to_owned();
         return Check { name: "metrics".into(), part: Part::Pipeline, outcome: Outcome::NotCompared, expected, found };
     };
+    if !after.has(name) {
+        return check(Part::Pipeline, "metrics", false, expected, "no such metric");
+    }
     let risen = after.sum(name) - before.sum(name);
     check(Part::Pipeline, "metrics", out.is_some_and(|out| out as f64 == risen), expected, format!("by {risen}"))
 }
