@@ -100,6 +100,8 @@ pub struct Case {
     pub lanes: Vec<Lane>,
     /// Which of the checkpoints 0–12 it belongs to.
     pub checkpoint: Option<u8>,
+    /// Which rung of the ladder it belongs to.
+    pub rung: Option<u8>,
     /// Under a few hundred milliseconds, and part of the ten-second selection.
     pub quick: bool,
     /// Runs while no other case does.
@@ -189,6 +191,7 @@ impl Case {
         if scenario.steps.is_empty() {
             return Err(CaseError::NoSteps(titled()));
         }
+        let rung = after("rung:").last().and_then(|number| number.parse().ok());
         let checkpoint = after("checkpoint:").last().and_then(|number| number.parse().ok());
         let has = |name: &str| tags.iter().any(|tag| tag == name);
         Ok(Case {
@@ -198,6 +201,7 @@ impl Case {
             requirements,
             lanes,
             checkpoint: checkpoint.or_else(|| checkpoint_of(file)),
+            rung,
             quick: has("quick"),
             serial: has("serial"),
             fresh: has("fresh"),
@@ -218,6 +222,7 @@ impl Case {
             requirements: Vec::new(),
             lanes: Vec::new(),
             checkpoint: None,
+            rung: None,
             quick: true,
             serial: false,
             fresh: false,

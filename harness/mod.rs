@@ -39,7 +39,9 @@ pub mod proof;
 // How fast it is
 pub mod bench;
 
-// A worker that is wrong on purpose
+// Workers that are wrong on purpose, workers that pretend, and the ladder that catches these
+pub mod cheats;
+pub mod ladder;
 pub mod scripted;
 
 pub use verdict::{Evidence, Finding, Settle, Verdict};

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Finding;
 use super::selection::ModelFormat;
+use crate::model::Gpt2Configuration;
 use crate::model::recipe::{OutputFormat, Recipe, RecipeError};
 
 /// How the weights are stored.
@@ -132,6 +133,27 @@ pub fn write(recipe: &Recipe, form: Form, rounded_to: Element, folder: &Path) ->
     fs::write(folder.join("model.safetensors.index.json"), index.to_string())?;
     // A sharded model is its folder.
     Ok(folder.to_path_buf())
+}
+
+/// A model of these numbers with the tokenizer of another, as one safetensors file with its configuration. Gives what a
+/// worker is started on.
+pub fn write_like(
+    other: &Path,
+    configuration: &Gpt2Configuration,
+    tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+    folder: &Path,
+) -> io::Result<PathBuf> {
+    let beside = if other.is_dir() { other } else { other.parent().unwrap_or(other) };
+    fs::copy(beside.join("tokenizer.json"), folder.join("tokenizer.json"))?;
+    let config = fs::read_to_string(beside.join("config.json"))?;
+    let mut config: Value = serde_json::from_str(&config)?;
+    config["n_layer"] = configuration.n_layer.into();
+    fs::write(folder.join("config.json"), config.to_string())?;
+    let tensors: Vec<Tensor> =
+        tensors.into_iter().map(|(name, shape, values)| Tensor { name, shape, values }).collect();
+    let path = folder.join("model.safetensors");
+    fs::write(&path, safetensors(&tensors, Element::F32))?;
+    Ok(path)
 }
 
 /// The bytes of one file: the length of the header, the header, the values.

@@ -15,6 +15,8 @@ pub struct Selection {
     /// Addresses, or what they begin with: `worker/execute` is all of it.
     pub addresses: Vec<String>,
     pub checkpoint: Option<u8>,
+    /// Of the ladder.
+    pub rung: Option<u8>,
     pub quick: bool,
     /// Found in the scenario's name.
     pub name: Option<regex::Regex>,
@@ -55,7 +57,7 @@ impl Selection {
 
     /// True where the user named scope, so that what of it could not be tested has to be said by the exit code.
     pub fn is_named(&self) -> bool {
-        self.tags.is_some() || !self.addresses.is_empty() || self.checkpoint.is_some() || self.name.is_some()
+        self.tags.is_some() || !self.addresses.is_empty() || self.checkpoint.is_some() || self.rung.is_some() || self.name.is_some()
     }
 
     pub fn keeps(&self, case: &Case) -> bool {
@@ -63,6 +65,7 @@ impl Selection {
             && (self.addresses.is_empty() || self.addresses.iter().any(|address| is_within(&case.address, address)))
             && (self.selftest || !case.is_selftest() || !self.addresses.is_empty())
             && self.checkpoint.is_none_or(|number| case.checkpoint == Some(number))
+            && self.rung.is_none_or(|number| case.rung == Some(number))
             && (!self.quick || case.quick)
             && self.name.as_ref().is_none_or(|pattern| pattern.is_match(&case.name))
     }

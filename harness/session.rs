@@ -134,7 +134,7 @@ impl Session {
         if let Some((_, path)) = self.model.get() {
             return Ok(path.clone());
         }
-        let format = self.request.model_formats.first().copied().unwrap_or(ModelFormat::Safetensors);
+        let format = self.model_format();
         let written = tempfile::tempdir().and_then(|folder| {
             let path = tiny_model::write(folder.path(), format)?;
             Ok((folder, path))
@@ -152,11 +152,22 @@ impl Session {
     }
 
     /// The file that workers run on, where the harness knows it.
-    pub fn model_file(&self) -> Option<PathBuf> {
-        match &self.request.kind {
-            TargetKind::Url { .. } => self.request.model.clone(),
-            _ => self.model().ok(),
+    pub fn known_model(&self) -> Result<PathBuf, Finding> {
+        let refuse = |found: &str| Err(Finding::unimplemented("a model file that the harness knows", found));
+        match (&self.request.kind, &self.request.model) {
+            (_, Some(named)) => Ok(named.clone()),
+            (TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) }, _) => refuse("the stub backend reads no model"),
+            (TargetKind::Url { .. }, None) => refuse("the target runs already; --model names its file"),
+            (TargetKind::Spawn { .. }, None) if self.target_brings("--model") => {
+                refuse("the command brings its own; --model names it to the harness")
+            }
+            _ => Ok(self.model()?),
         }
+    }
+
+    /// In which format this target is given models of the harness's choosing.
+    pub fn model_format(&self) -> ModelFormat {
+        self.request.model_formats.first().copied().unwrap_or(ModelFormat::Safetensors)
     }
 
     /// How this target is started for a scenario; `stub` asks for our stub backend.

@@ -6,6 +6,7 @@ mod callback;
 mod document;
 mod haiku;
 mod job;
+mod ladder;
 mod log;
 mod metrics;
 mod model;

@@ -16,6 +16,16 @@ fn judged(world: &mut World, addresses: String) {
     world.scene.judge_scripted(&list(&addresses)).settle();
 }
 
+#[given(regex = r#"^the cheat "([^"]+)"$"#)]
+fn cheat(world: &mut World, name: String) {
+    world.scene.choose_cheat(&name).settle();
+}
+
+#[when(regex = r"^rung (\d) judges it$")]
+fn rung(world: &mut World, rung: u8) {
+    world.scene.judge_by_rung(rung).settle();
+}
+
 #[then("it is caught")]
 fn caught(world: &mut World) {
     world.scene.is_caught().settle();

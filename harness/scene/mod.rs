@@ -9,6 +9,7 @@ mod document;
 mod haiku;
 mod job;
 pub mod jobs;
+mod ladder;
 mod logs;
 mod model;
 mod ordinary_client;
@@ -49,11 +50,12 @@ pub struct Scene {
     /// Two ways to start a worker, and what each wrote.
     compared: model::Compared,
     haiku: haiku::Haiku,
+    climb: ladder::Climb,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
-    /// Which scripted worker is on trial, as flags.
-    scripted: Vec<String>,
+    /// Which worker is on trial, as words after `llorch`.
+    on_trial: Vec<String>,
     outcomes: Vec<CaseOutcome>,
 }
 
@@ -85,9 +87,10 @@ impl Scene {
             runs: Vec::new(),
             compared: model::Compared::default(),
             haiku: haiku::Haiku::default(),
+            climb: ladder::Climb::default(),
             ordinary: None,
             held: Vec::new(),
-            scripted: Vec::new(),
+            on_trial: Vec::new(),
             outcomes: Vec::new(),
         }
     }

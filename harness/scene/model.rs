@@ -40,21 +40,21 @@ struct Wrote {
 const PROMPTS: [&str; 4] = ["Hello.", "w1 w22  w3\n\tit's 2026", "naïve 日本語 🤖", "Write a haiku about rain"];
 
 /// Long enough for whatever a case does meanwhile, and quickly written: 19 million parameters, some ten milliseconds a token.
-fn computes_for_seconds() -> Gpt2Configuration {
+pub(super) fn computes_for_seconds() -> Gpt2Configuration {
     let (n_layer, n_head, n_embd, n_ctx, vocab_size) = (6, 8, 512, 1024, 2000);
     Gpt2Configuration { n_layer, n_head, n_embd, n_inner: 4 * n_embd, n_ctx, vocab_size, ..Size::Tiny.configuration() }
 }
 
 impl Scene {
     /// A folder that lasts as long as the scenario.
-    fn folder(&mut self) -> Result<PathBuf, Finding> {
+    pub(super) fn folder(&mut self) -> Result<PathBuf, Finding> {
         let folder = tempfile::tempdir().map_err(|error| Finding::error("a temporary folder", error.to_string()))?;
         let path = folder.path().to_path_buf();
         self.held.push(Held::Folder(folder));
         Ok(path)
     }
 
-    fn recipe_file(&mut self, recipe: &Recipe, form: Form, rounded_to: Element) -> Result<PathBuf, Finding> {
+    pub(super) fn recipe_file(&mut self, recipe: &Recipe, form: Form, rounded_to: Element) -> Result<PathBuf, Finding> {
         let folder = self.folder()?.join("recipe");
         let written = std::fs::create_dir(&folder).and_then(|()| model_files::write(recipe, form, rounded_to, &folder));
         written.map_err(|error| Finding::error("a recipe model on disk", error.to_string()))
@@ -138,7 +138,7 @@ impl Scene {
         self.launch_on(&file, format)
     }
 
-    fn launch_on(&mut self, file: &Path, format: ModelFormat) -> Result<(), Finding> {
+    pub(super) fn launch_on(&mut self, file: &Path, format: ModelFormat) -> Result<(), Finding> {
         let start = self.session.start_on(file, format)?;
         let process = self.session.target.launch(&start)?;
         self.launched = Some(Launched { process, ports: Vec::new(), hopeless: true });
@@ -146,7 +146,7 @@ impl Scene {
     }
 
     /// The scenario's worker, on a file that was written for it.
-    fn start_on(&mut self, path: &Path, format: ModelFormat, flags: &[&str]) -> Result<(), Finding> {
+    pub(super) fn start_on(&mut self, path: &Path, format: ModelFormat, flags: &[&str]) -> Result<(), Finding> {
         let start = self.session.start_on(path, format)?.flags(flags.iter().copied());
         self.worker = Some(self.session.worker(true, &start)?);
         self.started = Started { kind: Kind::Computes, start };

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::Scene;
 use crate::harness::catalogue::Catalogue;
 use crate::harness::runner::{Terms, run_collect};
+use crate::harness::cheats::Cheat;
 use crate::harness::scripted::{MISTAKES, ODDITIES};
 use crate::harness::selection::{Selection, TargetKind, TargetRequest};
 use crate::harness::session::Session;
@@ -24,6 +25,7 @@ const TRIAL: Duration = Duration::from_secs(50);
 impl Scene {
     /// The one that plays this mistake or oddity, or none.
     pub fn choose_scripted(&mut self, name: Option<&str>) -> Result<(), Finding> {
+        self.on_trial = vec!["scripted-worker".into()];
         let Some(name) = name else { return Ok(()) };
         let flag = if MISTAKES.iter().any(|mistake| mistake.name == name) {
             "--mistake"
@@ -32,8 +34,24 @@ impl Scene {
         } else {
             return Err(Finding::error("a mistake or an oddity of the scripted worker", name));
         };
-        self.scripted = vec![flag.into(), name.into()];
+        self.on_trial.extend([flag.into(), name.into()]);
         Ok(())
+    }
+
+    pub fn choose_cheat(&mut self, name: &str) -> Result<(), Finding> {
+        let cheat = Cheat::named(name).ok_or_else(|| Finding::error("a cheat of the gallery", name))?;
+        self.on_trial = vec!["cheat".into(), cheat.name.into()];
+        Ok(())
+    }
+
+    /// The rung that the gallery names for it, and no other.
+    pub fn judge_by_rung(&mut self, rung: u8) -> Result<(), Finding> {
+        let cheat = self.on_trial.get(1).and_then(|name| Cheat::named(name));
+        let named = cheat.map(|cheat| cheat.caught_by.number());
+        if named != Some(rung) {
+            return Err(Finding::error(format!("rung {named:?}, as the gallery says"), rung.to_string()));
+        }
+        self.judge_scripted(&[format!("haiku/{rung}")])
     }
 
     /// Runs these cases, or all below an address, against the scripted worker, as `llorch verify --spawn` would.
@@ -46,16 +64,22 @@ impl Scene {
         let pace = if steps.into_iter().any(|step| step.value.contains("with long jobs")) { LONG } else { BRISK };
 
         let llorch = self.session.llorch().clone();
-        let words = [llorch.to_string_lossy().into_owned(), "scripted-worker".into()];
-        let words = words.into_iter().chain(pace.map(String::from)).chain(self.scripted.iter().cloned());
-        let quoted = words.map(|word| shlex::try_quote(&word).map(|word| word.into_owned()).unwrap_or(word));
+        let is_scripted = self.on_trial.first().is_some_and(|word| word == "scripted-worker");
+        let mut words = vec![llorch.to_string_lossy().into_owned()];
+        words.extend(self.on_trial.iter().cloned());
+        if is_scripted {
+            words.extend(pace.map(String::from));
+        }
+        let quoted = words.into_iter().map(|word| shlex::try_quote(&word).map(|word| word.into_owned()).unwrap_or(word));
         let command = quoted.collect::<Vec<_>>().join(" ");
         let kind = TargetKind::Spawn { command };
         let request = TargetRequest { kind, model: None, model_formats: Vec::new(), llorch };
         let session = Session::of(request).map_err(|error| problem("the scripted worker")(error.to_string()))?;
         // Its flags say how long its jobs are, as the stub's do: no need to measure them.
         let long = json!({ "prompt": "Once upon a time", "max_tokens": 800, "temperature": 1.0, "seed": 1 });
-        session.assume_long_job(long.as_object().cloned().unwrap_or_default());
+        if is_scripted {
+            session.assume_long_job(long.as_object().cloned().unwrap_or_default());
+        }
         let terms = Terms { jobs: 1, deadline: TRIAL, ..Terms::default() };
         self.outcomes = run_collect::<World>(Arc::new(session), script, terms);
         Ok(())

@@ -8,11 +8,11 @@
 //! `event_stream` (the bytes). [`mistakes`] and [`oddities`] are the tables of what can be played.
 
 mod callback;
-mod event_stream;
+pub(in crate::harness) mod event_stream;
 mod events;
 mod execute;
 mod gzip;
-mod http_server;
+pub(in crate::harness) mod http_server;
 mod jobs;
 mod logs;
 mod metrics;

@@ -174,7 +174,7 @@ fn open(flags: &Flags) -> Result<Target, Exit> {
     let session = Session::of(request).map_err(|problem| not_started(&problem))?;
     let worker = session.first_worker().map_err(|problem| not_started(&problem))?;
     let health = worker.health().unwrap_or_default();
-    let model = session.model_file();
+    let model = session.known_model().ok();
     let sentence = session.target.describe();
     let chain = Box::new(Shared(worker.clone()));
     Ok(Target { chain, worker: Some(worker), sentence, health, model, _session: Some(session) })

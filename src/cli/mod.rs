@@ -90,6 +90,11 @@ const DAEMONS: &[(&str, Main)] = &[
         let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
         crate::harness::scripted::main(&words)
     }),
+    #[cfg(feature = "bdd")]
+    ("cheat", |arguments| {
+        let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        crate::harness::cheats::main(&words)
+    }),
 ];
 
 /// Which cases, as flags.
@@ -105,6 +110,9 @@ pub struct SelectionFlags {
     /// Only the cases of this checkpoint
     #[arg(long, value_name = "0-12", value_parser = clap::value_parser!(u8).range(0..=12))]
     pub checkpoint: Option<u8>,
+    /// Only the cases of this rung of the ladder
+    #[arg(long, value_name = "1-8", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub rung: Option<u8>,
     /// Only the quick ones: under ten seconds in all
     #[arg(long)]
     pub quick: bool,
@@ -126,6 +134,7 @@ mod choose {
             let selection = Selection {
                 addresses: self.cases,
                 checkpoint: self.checkpoint,
+                rung: self.rung,
                 quick: self.quick,
                 ..Selection::from_environment()
             };

@@ -1,0 +1,56 @@
+//! The models that cheats compute with instead of the one that they were given.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Trick;
+use crate::harness::model_files;
+use crate::harness::selection::ModelFormat;
+use crate::harness::tiny_model;
+use crate::model::file;
+
+/// What the worker behind this cheat is started on.
+pub fn instead_of(given: Option<&Path>, trick: Trick, folder: &Path) -> io::Result<PathBuf> {
+    let built_in = || tiny_model::write(folder, ModelFormat::Safetensors);
+    let Some(given) = given else { return built_in() };
+    match trick {
+        Trick::BuiltInModel => built_in(),
+        Trick::OtherModel => changed(given, folder, |index, value| value + 0.02 * noise(index)),
+        Trick::SmallerModel => changed(given, folder, |_, value| {
+            let magnitude = (value.abs().max(1e-6) * 4.0).log2().round().exp2() / 4.0;
+            magnitude.copysign(value)
+        }),
+        Trick::FirstLayers => without_last_layer(given, folder),
+        _ => Ok(given.to_path_buf()),
+    }
+}
+
+/// The same shapes with other numbers.
+fn changed(given: &Path, folder: &Path, change: impl Fn(usize, f32) -> f32) -> io::Result<PathBuf> {
+    let model = open(given)?;
+    let tensors = model.weights.iter().map(|(name, weight)| {
+        let values = weight.values().iter().enumerate().map(|(index, value)| change(index, *value)).collect();
+        (name.to_owned(), weight.shape().to_vec(), values)
+    });
+    model_files::write_like(given, &model.configuration, tensors.collect(), folder)
+}
+
+fn without_last_layer(given: &Path, folder: &Path) -> io::Result<PathBuf> {
+    let model = open(given)?;
+    let mut configuration = model.configuration.clone();
+    configuration.n_layer = (configuration.n_layer - 1).max(1);
+    let last = format!("h.{}.", configuration.n_layer);
+    let kept = model.weights.iter().filter(|(name, _)| !name.starts_with(&last));
+    let tensors = kept.map(|(name, weight)| (name.to_owned(), weight.shape().to_vec(), weight.values().to_vec()));
+    model_files::write_like(given, &configuration, tensors.collect(), folder)
+}
+
+fn open(given: &Path) -> io::Result<file::ModelFile> {
+    file::open(given, &mut |_| {}).map_err(io::Error::other)
+}
+
+/// Between −1 and 1, without any pattern that a model would care about.
+fn noise(index: usize) -> f32 {
+    let mixed = (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed >> 40) as f32 / (1u64 << 23) as f32) - 1.0
+}

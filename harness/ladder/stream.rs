@@ -1,0 +1,92 @@
+//! Rung 7: tokens arrive spread over the generation, and everything that counts them agrees, with the others and with the
+//! clock.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::Finding;
+use crate::harness::proof::{Source, checks::tokens_counter};
+use crate::harness::target::{Worker, unique};
+use crate::harness::transcript::Transcript;
+use crate::harness::transcript::arrivals::BURST_SHARE;
+
+const PATIENCE: Duration = Duration::from_secs(110);
+
+/// One job, with the counter before and after.
+pub struct Counted {
+    pub transcript: Transcript,
+    pub before: f64,
+    pub after: f64,
+}
+
+fn counter(worker: &Worker) -> Result<f64, Finding> {
+    Ok(worker.metrics()?.sum(tokens_counter(Source::Worker)))
+}
+
+pub fn run(worker: &Worker) -> Result<Counted, Finding> {
+    let before = counter(worker)?;
+    let job = json!({ "job_id": unique("stream"), "prompt": " w5 w77 w9", "max_tokens": 96, "temperature": 0.0, "seed": 1 });
+    let transcript = worker.run(&job, PATIENCE)?;
+    transcript.completed()?.judge_all()?;
+    let told = transcript.tokens_out().unwrap_or_default() as f64;
+    // The counter may follow the end by a moment.
+    let until = Instant::now() + Duration::from_secs(2);
+    let mut after = counter(worker)?;
+    while after - before < told && Instant::now() < until {
+        std::thread::park_timeout(Duration::from_millis(10));
+        after = counter(worker)?;
+    }
+    Ok(Counted { transcript, before, after })
+}
+
+pub fn arrives_as_computed(counted: &Counted) -> Result<(), Finding> {
+    let arrivals = counted.transcript.burst()?;
+    if arrivals.largest_share <= BURST_SHARE {
+        return Ok(());
+    }
+    let expected = format!("at most {:.0} % of the tokens within a twentieth of the time", 100.0 * BURST_SHARE);
+    Err(counted.transcript.evidence(Finding::fail(expected, arrivals.to_string())))
+}
+
+/// Every token of a recipe's greedy text is text of its own: events, `tokens_out` and the counter are one number.
+pub fn counts_agree(counted: &Counted) -> Result<(), Finding> {
+    let events = counted.transcript.tokens().count() as u64;
+    let told = counted.transcript.tokens_out().unwrap_or_default();
+    let ended_text = counted.transcript.stop_reason().as_deref() == Some("EOS");
+    let risen = counted.after - counted.before;
+    if (events == told || (ended_text && events + 1 == told)) && risen == told as f64 {
+        return Ok(());
+    }
+    let expected = "one number of tokens: in events, in end.tokens_out and in the counter";
+    let found = format!("{events} events, tokens_out {told}, the counter risen by {risen}");
+    Err(counted.transcript.evidence(Finding::fail(expected, found)))
+}
+
+/// `decode_time_ms` is the time that passed.
+pub fn times_agree(counted: &Counted) -> Result<(), Finding> {
+    let transcript = &counted.transcript;
+    let told = transcript.need("end", "decode_time_ms")?.as_f64().unwrap_or_default();
+    let first = transcript.first_token_at().unwrap_or_default();
+    let seen = transcript.ended_at.saturating_sub(first).as_secs_f64() * 1e3;
+    let whole = transcript.ended_at.as_secs_f64() * 1e3;
+    if told >= 0.5 * seen && told <= 1.1 * whole + 20.0 {
+        return Ok(());
+    }
+    let expected = format!("decode_time_ms between {:.0}, half of what the tokens took to come, and {:.0}", 0.5 * seen, whole);
+    Err(transcript.evidence(Finding::fail(expected, format!("{told}"))))
+}
+
+/// While nobody asks, nothing is counted.
+pub fn idle_counts_nothing(worker: &Worker) -> Result<(), Finding> {
+    let before = counter(worker)?;
+    let until = Instant::now() + Duration::from_millis(400);
+    while Instant::now() < until {
+        std::thread::park_timeout(Duration::from_millis(50));
+        let now = counter(worker)?;
+        if now != before {
+            return Err(Finding::fail(format!("a counter of tokens that stays at {before} while no job runs"), now.to_string()));
+        }
+    }
+    Ok(())
+}
