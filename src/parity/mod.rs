@@ -2,7 +2,11 @@
 
 pub mod capture;
 pub mod oracle;
+pub mod station;
 pub mod tap;
+pub mod tolerance;
 
 pub use capture::Capture;
+pub use station::Place;
 pub use tap::Recorder;
+pub use tolerance::{Profile, Tolerance};
