@@ -4,6 +4,7 @@ mod allocation;
 mod architecture;
 mod bench;
 mod cache;
+mod compare;
 mod contract;
 mod cpu;
 mod generate;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<(String, fn())> {
         architecture::TESTS,
         bench::TESTS,
         cache::TESTS,
+        compare::TESTS,
         contract::TESTS,
         cpu::TESTS,
         generate::TESTS,

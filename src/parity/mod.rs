@@ -1,6 +1,7 @@
 //! Capture, comparison, and the references to compare with.
 
 pub mod capture;
+pub mod compare;
 pub mod oracle;
 pub mod station;
 pub mod tap;
