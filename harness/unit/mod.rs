@@ -7,6 +7,7 @@ mod cache;
 mod compare;
 mod contract;
 mod cpu;
+mod diff;
 mod generate;
 mod gguf;
 mod haiku;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<(String, fn())> {
         compare::TESTS,
         contract::TESTS,
         cpu::TESTS,
+        diff::TESTS,
         generate::TESTS,
         gguf::TESTS,
         haiku::TESTS,

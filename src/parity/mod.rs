@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod compare;
+pub mod diff;
 pub mod oracle;
 pub mod station;
 pub mod tap;

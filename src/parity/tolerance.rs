@@ -51,7 +51,7 @@ impl Rule {
 }
 
 /// The terms under which an engine is compared. A profile other than `exact` is named wherever its verdict is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
     #[default]

@@ -242,6 +242,19 @@ fn ulp_distance(reference: &Tensor, found: &Tensor, at: usize) -> Option<u64> {
     }
 }
 
+/// What each element needs of a tolerance: infinite where one is no number or masked and the other is not.
+pub fn needs<'a>(pair: Pair<'a>) -> impl Iterator<Item = f64> + 'a {
+    (0..pair.reference.count().min(pair.found.count())).map(move |at| {
+        let number = |tensor| value(tensor, at).unwrap_or(f64::NAN);
+        let (r, f) = (number(pair.reference), number(pair.found));
+        if pair.masked && is_masked(r) && is_masked(f) || r == f || r.is_nan() && f.is_nan() {
+            return 0.0;
+        }
+        let visible = !pair.masked || !is_masked(r) && !is_masked(f);
+        if visible && r.is_finite() && f.is_finite() { need(pair.tolerance.rule, r, f - r) } else { f64::INFINITY }
+    })
+}
+
 /// One number of a tensor.
 pub fn value(tensor: &Tensor, at: usize) -> Option<f64> {
     match &tensor.values {
@@ -270,9 +283,9 @@ impl fmt::Display for Shape<'_> {
     }
 }
 
-/// Whether a value counts as masked.
+/// Whether a score counts as masked.
 #[inline(always)]
-fn is_masked(value: f64) -> bool {
+pub fn is_masked(value: f64) -> bool {
     value < -1e30
 }
 
