@@ -4,6 +4,7 @@ mod allocation;
 mod architecture;
 mod bench;
 mod cache;
+mod capture;
 mod compare;
 mod contract;
 mod cpu;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<(String, fn())> {
         architecture::TESTS,
         bench::TESTS,
         cache::TESTS,
+        capture::TESTS,
         compare::TESTS,
         contract::TESTS,
         cpu::TESTS,

@@ -39,6 +39,8 @@ pub trait Insight {
 
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
+    /// What the readers found wrong between manifests and tensors.
+    pub disagreements: &'a [String],
     /// A quantised model against its original: judged by signal to noise.
     pub allow_different_weights: bool,
     /// 0 counts as 1.
@@ -101,6 +103,8 @@ pub struct Diff {
     pub mismatches: Vec<Mismatch>,
     /// What could not be checked, since one side does not say it.
     pub unknown: Vec<&'static str>,
+    /// A manifest that says something else than its tensors: a capture that somebody touched is no proof.
+    pub disagreements: Vec<String>,
     /// The same prompt became other tokens: nothing after that can agree.
     pub tokens: Option<TokenDivergence>,
     /// In execution order; names that no station has come last.
@@ -145,6 +149,7 @@ pub fn diff(reference: &Capture, found: &Capture, options: Options<'_>) -> Diff 
         token_ids: reference.manifest.token_ids.clone(),
         mismatches: comparable::mismatches(&reference.manifest, &found.manifest, options.allow_different_weights),
         unknown: comparable::unknown(&reference.manifest, &found.manifest),
+        disagreements: options.disagreements.to_vec(),
         tokens: comparable::token_divergence(&reference.manifest, &found.manifest),
         rows: Vec::new(),
         first: None,
@@ -157,7 +162,8 @@ pub fn diff(reference: &Capture, found: &Capture, options: Options<'_>) -> Diff 
     diff.first = first.and_then(|row| account_for(row, reference, found, options));
     let fails = |row: &Row| row.comparison.verdict.is_failure();
     let nothing = !diff.rows.iter().any(|row| row.comparison.verdict == Verdict::Pass);
-    let diverges = diff.tokens.is_some() || diff.rows.iter().any(fails) || nothing;
+    let told_wrong = !diff.disagreements.is_empty();
+    let diverges = told_wrong || diff.tokens.is_some() || diff.rows.iter().any(fails) || nothing;
     diff.outcome = if diverges { Outcome::Divergence } else { Outcome::Parity };
     diff
 }

@@ -16,6 +16,9 @@ pub fn tell(diff: &Diff) -> String {
         Outcome::Parity => parity(diff, &mut text),
         Outcome::Divergence => divergence(diff, &mut text),
     }
+    for disagreement in &diff.disagreements {
+        point(&mut text, "Manifest", disagreement);
+    }
     sides(diff, &mut text);
     if diff.rows.is_empty() {
         return text;
@@ -124,7 +127,10 @@ fn without_place(diff: &Diff, head: &str, text: &mut String) {
         line(text, &format!("{tie}  {}: another token, and the logits could not decide.", row.name));
         point(text, "Logits", row.comparison.remark.as_deref().unwrap_or_default());
     }
-    if names.is_empty() && diff.count(Standing::Agrees) == 0 && diff.count(Standing::NearTie) == 0 {
+    let tie_or_missing = !names.is_empty() || diff.count(Standing::NearTie) > 0;
+    if !tie_or_missing && !diff.disagreements.is_empty() {
+        line(text, &format!("{head}  every tensor agrees, and a manifest says something else than its tensors."));
+    } else if names.is_empty() && diff.count(Standing::Agrees) == 0 && diff.count(Standing::NearTie) == 0 {
         line(text, &format!("{head}  no tensor could be compared: the two captures have no station in common."));
     }
 }
