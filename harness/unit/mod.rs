@@ -4,8 +4,11 @@ mod allocation;
 mod architecture;
 mod bench;
 mod cache;
+mod capture;
+mod compare;
 mod contract;
 mod cpu;
+mod diff;
 mod generate;
 mod gguf;
 mod haiku;
@@ -52,8 +55,11 @@ pub fn all() -> Vec<(String, fn())> {
         architecture::TESTS,
         bench::TESTS,
         cache::TESTS,
+        capture::TESTS,
+        compare::TESTS,
         contract::TESTS,
         cpu::TESTS,
+        diff::TESTS,
         generate::TESTS,
         gguf::TESTS,
         haiku::TESTS,

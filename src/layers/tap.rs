@@ -8,6 +8,9 @@ pub enum Station {
     Query,
     Key,
     Value,
+    /// Queries and keys turned by their positions, in architectures that do so.
+    QueryRotated,
+    KeyRotated,
     CachedKeys,
     CachedValues,
     Scores,
@@ -27,9 +30,54 @@ pub enum Station {
     FinalLayerNorm,
     Logits,
     SelectedLogits,
+    /// The token of the highest logit.
+    Argmax,
+    /// Probabilities at temperature ½, 1 and 2.
+    SoftmaxHalf,
+    SoftmaxOne,
+    SoftmaxTwo,
+    /// All that was generated.
+    GeneratedIds,
 }
 
 impl Station {
+    pub const ALL: [Station; 29] = [
+        Station::Embedding,
+        Station::LayerNorm1,
+        Station::Query,
+        Station::Key,
+        Station::Value,
+        Station::QueryRotated,
+        Station::KeyRotated,
+        Station::CachedKeys,
+        Station::CachedValues,
+        Station::Scores,
+        Station::ScoresMasked,
+        Station::Probabilities,
+        Station::Merged,
+        Station::AttentionOutput,
+        Station::AttentionResidual,
+        Station::LayerNorm2,
+        Station::FeedForwardHidden,
+        Station::Gelu,
+        Station::FeedForwardOutput,
+        Station::Block,
+        Station::BlockOutput,
+        Station::FinalLayerNorm,
+        Station::Logits,
+        Station::SelectedLogits,
+        Station::Argmax,
+        Station::SoftmaxHalf,
+        Station::SoftmaxOne,
+        Station::SoftmaxTwo,
+        Station::GeneratedIds,
+    ];
+
+    /// Inside a block: there is one for each layer.
+    pub fn is_of_a_layer(self) -> bool {
+        (Station::LayerNorm1..=Station::BlockOutput).contains(&self)
+    }
+
     /// The tensor's name in a capture. `step` counts the passes of a generation, 0 for the prefill; layers other than 0
     /// get a suffix where the name does not have the layer anyway.
     pub fn name(self, layer: usize, step: usize) -> String {
@@ -39,6 +87,8 @@ impl Station {
             Station::Query => "cp02.q",
             Station::Key => "cp02.k",
             Station::Value => "cp02.v",
+            Station::QueryRotated => "cp02.q_rope",
+            Station::KeyRotated => "cp02.k_rope",
             Station::CachedKeys => return suffixed(format!("cp03.step{step}.k"), layer),
             Station::CachedValues => return suffixed(format!("cp03.step{step}.v"), layer),
             Station::Scores => "cp04.scores",
@@ -56,6 +106,11 @@ impl Station {
             Station::FinalLayerNorm => "cp08.ln_f",
             Station::Logits => "cp08.logits",
             Station::SelectedLogits => "cp09.logits",
+            Station::Argmax => "cp10.argmax",
+            Station::SoftmaxHalf => "cp11.probs.t0.5",
+            Station::SoftmaxOne => "cp11.probs.t1.0",
+            Station::SoftmaxTwo => "cp11.probs.t2.0",
+            Station::GeneratedIds => "cp12.ids",
         };
         suffixed(name.to_owned(), layer)
     }

@@ -1,8 +1,14 @@
 //! Capture, comparison, and the references to compare with.
 
 pub mod capture;
+pub mod compare;
+pub mod diff;
 pub mod oracle;
+pub mod station;
 pub mod tap;
+pub mod tolerance;
 
 pub use capture::Capture;
+pub use station::Place;
 pub use tap::Recorder;
+pub use tolerance::{Profile, Tolerance};

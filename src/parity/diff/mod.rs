@@ -1,0 +1,201 @@
+//! Two captures held against each other: where they first part, by how much, and what that looks like.
+//!
+//! `comparable` says whether the question makes sense; `rows` judges each station in the order in which engines compute;
+//! `location` and `pattern` describe the first divergence; `story` prints it all for people. What needs the model (each
+//! step on its own inputs, the cause by name) comes through [`Insight`], and only through it.
+
+pub mod comparable;
+pub mod formula;
+pub mod location;
+pub mod pattern;
+mod quantised;
+mod rows;
+#[cfg(feature = "bdd")]
+pub mod story;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Place;
+use super::capture::{Capture, Manifest, Tensor};
+use super::compare::{Pair, Verdict};
+use super::tolerance::Profile;
+
+pub use comparable::{Mismatch, TokenDivergence};
+pub use location::Location;
+pub use pattern::Pattern;
+pub use rows::{Row, Standing};
+
+/// What a model lets a diff say beyond the numbers.
+pub trait Insight {
+    /// A station computed by the reference from the *found* capture's own inputs to it; none where an input is missing.
+    fn step(&self, found: &Capture, place: Place) -> Option<Tensor>;
+
+    /// The cause of the first divergence, by name and with its evidence, or why none is named.
+    fn diagnose(&self, reference: &Capture, found: &Capture, first: Place) -> Option<Box<dyn fmt::Display>>;
+}
+
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// What the readers found wrong between manifests and tensors.
+    pub disagreements: &'a [String],
+    /// A quantised model against its original: judged by signal to noise.
+    pub allow_different_weights: bool,
+    /// 0 counts as 1.
+    pub threads: usize,
+    pub insight: Option<&'a dyn Insight>,
+}
+
+/// One of the two.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Side {
+    pub engine: String,
+    pub engine_version: String,
+    pub model: String,
+    pub weights_dtype: String,
+    pub compute_dtype: String,
+    pub tensors: usize,
+}
+
+impl Side {
+    fn of(capture: &Capture) -> Side {
+        let Manifest { engine, engine_version, model, weights_dtype, compute_dtype, .. } = capture.manifest.clone();
+        Side { engine, engine_version, model, weights_dtype, compute_dtype, tensors: capture.tensors.len() }
+    }
+
+    /// `transformers 5.1.0, F64`
+    pub fn title(&self) -> String {
+        let name = if self.engine.is_empty() { "an engine without a name" } else { &self.engine };
+        let words = [name, &self.engine_version].into_iter().filter(|word| !word.is_empty());
+        let title = words.collect::<Vec<_>>().join(" ");
+        if self.compute_dtype.is_empty() { title } else { format!("{title}, {}", self.compute_dtype) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Parity,
+    Divergence,
+    NotComparable,
+}
+
+impl Outcome {
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Outcome::Parity => 0,
+            Outcome::Divergence => 1,
+            Outcome::NotComparable => 3,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Diff {
+    pub outcome: Outcome,
+    pub reference: Side,
+    pub found: Side,
+    pub profile: Profile,
+    pub token_ids: Vec<u32>,
+    /// Why the two can't be compared at all.
+    pub mismatches: Vec<Mismatch>,
+    /// What could not be checked, since one side does not say it.
+    pub unknown: Vec<&'static str>,
+    /// A manifest that says something else than its tensors: a capture that somebody touched is no proof.
+    pub disagreements: Vec<String>,
+    /// The same prompt became other tokens: nothing after that can agree.
+    pub tokens: Option<TokenDivergence>,
+    /// In execution order; names that no station has come last.
+    pub rows: Vec<Row>,
+    pub first: Option<First>,
+}
+
+/// The first station that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct First {
+    pub place: Place,
+    /// Absent where the numbers can't be paired.
+    pub location: Option<Location>,
+    pub patterns: Vec<Pattern>,
+    /// The cause by name, where a model was there to find it with.
+    pub diagnosis: Option<String>,
+}
+
+impl Diff {
+    pub fn first_row(&self) -> Option<&Row> {
+        let place = self.first.as_ref()?.place;
+        self.rows.iter().find(|row| row.place == Some(place))
+    }
+
+    pub fn count(&self, standing: Standing) -> usize {
+        self.rows.iter().filter(|row| row.standing() == standing).count()
+    }
+
+    pub fn missing(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.comparison.verdict == Verdict::Missing)
+    }
+}
+
+/// Holds `found` against `reference`.
+pub fn diff(reference: &Capture, found: &Capture, options: Options<'_>) -> Diff {
+    let profile = [reference, found].into_iter().filter_map(|side| Profile::of_name(&side.manifest.tolerance_profile));
+    let mut diff = Diff {
+        outcome: Outcome::NotComparable,
+        reference: Side::of(reference),
+        found: Side::of(found),
+        profile: profile.max().unwrap_or_default(),
+        token_ids: reference.manifest.token_ids.clone(),
+        mismatches: comparable::mismatches(&reference.manifest, &found.manifest, options.allow_different_weights),
+        unknown: comparable::unknown(&reference.manifest, &found.manifest),
+        disagreements: options.disagreements.to_vec(),
+        tokens: comparable::token_divergence(&reference.manifest, &found.manifest),
+        rows: Vec::new(),
+        first: None,
+    };
+    if !diff.mismatches.is_empty() {
+        return diff;
+    }
+    diff.rows = rows::rows(reference, found, diff.profile, options, diff.tokens.is_some());
+    let first = diff.rows.iter().find(|row| row.standing() == Standing::Diverges);
+    diff.first = first.and_then(|row| account_for(row, reference, found, options));
+    let fails = |row: &Row| row.comparison.verdict.is_failure();
+    let nothing = !diff.rows.iter().any(|row| row.comparison.verdict == Verdict::Pass);
+    let told_wrong = !diff.disagreements.is_empty();
+    let diverges = told_wrong || diff.tokens.is_some() || diff.rows.iter().any(fails) || nothing;
+    diff.outcome = if diverges { Outcome::Divergence } else { Outcome::Parity };
+    diff
+}
+
+/// Everything that can be said of the first divergence.
+fn account_for(row: &Row, reference: &Capture, found: &Capture, options: Options<'_>) -> Option<First> {
+    let place = row.place?;
+    let pair = Pair {
+        reference: by_place(reference).get(&place).copied()?,
+        found: by_place(found).get(&place).copied()?,
+        tolerance: row.tolerance,
+        masked: rows::is_masked_station(place),
+    };
+    let paired = row.comparison.numbers.is_some();
+    Some(First {
+        place,
+        location: paired.then(|| location::locate(place, pair)).flatten(),
+        patterns: pattern::patterns(place, pair, reference),
+        diagnosis: options
+            .insight
+            .and_then(|insight| insight.diagnose(reference, found, place))
+            .map(|it| it.to_string()),
+    })
+}
+
+/// The tensors that have a place. `cp01.ln_1` and `cp01.ln_1.L00` are one: the first name counts.
+fn by_place(capture: &Capture) -> BTreeMap<Place, &Tensor> {
+    let mut places = BTreeMap::new();
+    for (name, tensor) in &capture.tensors {
+        if let Some(place) = Place::of_name(name) {
+            places.entry(place).or_insert(tensor);
+        }
+    }
+    places
+}

@@ -1,0 +1,36 @@
+//! A quantised model against its original: signal to noise instead of a tolerance.
+
+use super::super::compare::{Comparison, Verdict};
+use crate::layers::Station;
+
+/// The least signal to noise in decibels that a model stored so may keep at any station. Each bit of a weight is worth
+/// 6 dB; two thirds of them are left to what blocks add up.
+pub(super) fn floor(weights_dtype: &str) -> f64 {
+    let kind = weights_dtype.to_ascii_uppercase();
+    let starts = |prefix: &str| kind.starts_with(prefix);
+    match () {
+        () if starts("F32") || starts("F64") => 80.0,
+        () if starts("F16") => 40.0,
+        () if starts("BF16") => 24.0,
+        () if starts("Q8") => 24.0,
+        () if starts("Q6") => 18.0,
+        () if starts("Q5") => 14.0,
+        () => 8.0,
+    }
+}
+
+/// The verdict by signal to noise. Tokens and probabilities may be others with other weights: they are shown, not judged.
+pub(super) fn judge(comparison: Comparison, station: Station, floor: f64) -> Comparison {
+    if !matches!(comparison.verdict, Verdict::Pass | Verdict::Differs) {
+        return comparison;
+    }
+    if station >= Station::Argmax {
+        let remark = Some("other weights may choose other tokens".to_owned());
+        return Comparison { verdict: Verdict::NotCompared, remark, ..comparison };
+    }
+    let Some(numbers) = &comparison.numbers else { return comparison };
+    let sqnr = numbers.sqnr();
+    let holds = numbers.mask_differs == 0 && sqnr >= floor;
+    let remark = Some(format!("signal to noise {sqnr:.1} dB, {floor:.0} dB asked for"));
+    Comparison { verdict: if holds { Verdict::Pass } else { Verdict::Differs }, remark, ..comparison }
+}
