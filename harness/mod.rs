@@ -22,6 +22,9 @@ pub mod haiku;
 pub mod hostile_files;
 pub mod model_files;
 
+// The tensors on the way to the text
+pub mod checkpoints;
+
 // The cases, the run, and what it may end in
 pub mod case;
 pub mod catalogue;

@@ -1,5 +1,6 @@
 //! One run's target: what it is, what it proved to be, and the worker that its cases share where they must.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::case::{Case, Lane};
+use super::checkpoints::Captured;
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
 use super::target::{SILENCE, Start, StartError, Target, Worker, unique};
@@ -29,6 +31,8 @@ pub struct Session {
     hangs: AtomicBool,
     /// What the target proved to be, once it was looked at.
     seen: OnceLock<recognise::Seen>,
+    /// Captures that several cases look at, under what was captured.
+    captures: Mutex<HashMap<String, Result<Arc<Captured>, Finding>>>,
     /// The embedded model as files, once a worker was to be started on it.
     model: OnceLock<(tempfile::TempDir, PathBuf)>,
 }
@@ -91,6 +95,7 @@ impl Session {
             long_job: Mutex::default(),
             hangs: AtomicBool::new(false),
             seen: OnceLock::new(),
+            captures: Mutex::default(),
             model: OnceLock::new(),
         })
     }
@@ -228,6 +233,12 @@ impl Session {
         if self.target.starts_fresh() && self.shares(worker) {
             *lock(&self.shared) = None;
         }
+    }
+
+    /// The capture under this name: taken once, by whoever asks first.
+    pub fn captured(&self, key: &str, take: impl FnOnce() -> Result<Captured, Finding>) -> Result<Arc<Captured>, Finding> {
+        let mut captures = lock(&self.captures);
+        captures.entry(key.to_owned()).or_insert_with(|| take().map(Arc::new)).clone()
     }
 
     /// A job that runs for at least this long, with an id of its own. Measured once, on whichever worker is asked first.

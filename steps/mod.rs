@@ -13,6 +13,7 @@ mod model;
 mod sampling;
 mod selftest;
 mod stream;
+mod tensor;
 mod worker;
 pub mod world;
 

@@ -4,6 +4,7 @@
 mod callback;
 pub mod calls;
 mod cell;
+mod checkpoint;
 mod counters;
 mod document;
 mod haiku;
@@ -51,6 +52,7 @@ pub struct Scene {
     compared: model::Compared,
     haiku: haiku::Haiku,
     climb: ladder::Climb,
+    captures: checkpoint::Captures,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -88,6 +90,7 @@ impl Scene {
             compared: model::Compared::default(),
             haiku: haiku::Haiku::default(),
             climb: ladder::Climb::default(),
+            captures: checkpoint::Captures::default(),
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),

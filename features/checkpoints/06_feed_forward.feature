@@ -1,0 +1,40 @@
+Feature: Checkpoint 6, feed-forward
+  mlp(x) = c_proj(gelu(c_fc(x))), four times as wide inside, with GPT-2's tanh form of GELU and both biases.
+
+  @case:checkpoints/06/1 @LL-CP-06 @must
+  Scenario Outline: It agrees with independent engines: <key>
+    Given the worker's capture of "<subject>"
+    Then the tensors of checkpoint 6 agree with the golden of "transformers"
+    And the tensors of checkpoint 6 agree with the golden of "llama.cpp"
+    And the tensors of checkpoint 6 agree with the reference
+
+    Examples:
+      | key       | subject                      |
+      | tiny      | tiny/hello                   |
+      | tiny-long | tiny/quick-brown             |
+      | odd       | recipe-odd/hello             |
+      | one-token | recipe-odd/single            |
+      | square    | recipe-odd/as-long-as-a-head |
+
+  @case:checkpoints/06/2 @LL-CP-06 @must
+  Scenario Outline: In every layer it follows from what went into it: <key>
+    Given the worker's capture of "<subject>" in every layer
+    Then the tensors of checkpoint 6 follow from their own inputs
+
+    Examples:
+      | key  | subject          |
+      | tiny | tiny/hello       |
+      | odd  | recipe-odd/hello |
+
+  @case:checkpoints/06/3 @LL-CP-06 @must
+  Scenario: Three runs give the same bits
+    Given the worker's capture of "tiny/hello"
+    And the worker's capture of "tiny/hello" once more
+    And the worker's capture of "tiny/hello" once more
+    Then the captures are the same in checkpoint 6, bit for bit
+
+  @case:checkpoints/06/4 @LL-CP-06 @must
+  Scenario: It is four times as wide inside
+    Given the worker's capture of "tiny/hello"
+    Then "cp06.c_fc" is "as wide inside as the model says"
+    And "cp06.gelu" is "as wide inside as the model says"

@@ -1,0 +1,34 @@
+Feature: Checkpoint 12, end to end
+  Greedy generation: the ids and the text, the same in every run, with the cache as without it.
+
+  @case:checkpoints/12/1 @LL-CP-12 @must
+  Scenario Outline: It agrees with independent engines: <key>
+    Given the worker's capture of "<subject>"
+    Then the tensors of checkpoint 12 agree with the golden of "transformers"
+    And the tensors of checkpoint 12 agree with the golden of "llama.cpp"
+    And the tensors of checkpoint 12 agree with the reference
+
+    Examples:
+      | key       | subject                      |
+      | tiny      | tiny/hello                   |
+      | tiny-long | tiny/quick-brown             |
+      | odd       | recipe-odd/hello             |
+      | one-token | recipe-odd/single            |
+      | square    | recipe-odd/as-long-as-a-head |
+
+  @case:checkpoints/12/3 @LL-CP-12 @must
+  Scenario: Three runs give the same bits
+    Given the worker's capture of "tiny/hello"
+    And the worker's capture of "tiny/hello" once more
+    And the worker's capture of "tiny/hello" once more
+    Then the captures are the same in checkpoint 12, bit for bit
+
+  @case:checkpoints/12/4 @LL-CP-12 @must
+  Scenario: Generating with the cache gives what recomputing everything gives
+    Given the worker's capture of "tiny/hello"
+    Then the generated ids are those that it gives when each prefix is asked for alone
+
+  @case:checkpoints/12/5 @LL-CP-12 @must
+  Scenario: The text that was streamed is the text that was captured
+    Given the worker's capture of "tiny/hello"
+    Then the streamed text is that of the capture

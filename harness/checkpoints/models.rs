@@ -1,0 +1,81 @@
+//! Models that show what an ordinary one hides: rows of small variance, logits that overflow without care, ties.
+
+use std::path::{Path, PathBuf};
+
+use crate::harness::Finding;
+use crate::harness::model_files::{self, Element, Form};
+use crate::model::file;
+use crate::model::recipe::{Recipe, Size};
+
+/// Tensors of a model, by name: shape and values.
+pub type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
+
+/// How the odd recipe model is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Embeddings a thousandth as large: the variance of a row is of the size of ε.
+    Flat,
+    /// Logits of several hundred: e^x of them is no f32.
+    Loud,
+    /// Every second row of the embedding is the one before it: each logit is there twice.
+    Twins,
+}
+
+pub fn of_name(name: &str) -> Option<Change> {
+    match name {
+        "flat" => Some(Change::Flat),
+        "loud" => Some(Change::Loud),
+        "twins" => Some(Change::Twins),
+        _ => None,
+    }
+}
+
+pub fn write(change: Change, folder: &Path) -> Result<PathBuf, Finding> {
+    let problem = |error: &dyn std::fmt::Display| Finding::error("a model on disk", error.to_string());
+    let recipe = Recipe::new(Size::Odd.configuration(), 1).map_err(|error| problem(&error))?;
+    let plain = folder.join("plain");
+    std::fs::create_dir_all(&plain).map_err(|error| problem(&error))?;
+    let path = model_files::write(&recipe, Form::PLAIN, Element::F32, &plain).map_err(|error| problem(&error))?;
+    rewrite(&path, folder, |tensors| {
+        for (name, shape, values) in tensors {
+            match (change, name.as_str()) {
+                (Change::Flat, "wte.weight" | "wpe.weight") => values.iter_mut().for_each(|value| *value *= 1e-3),
+                (Change::Loud, "ln_f.weight") => values.iter_mut().for_each(|value| *value *= 300.0),
+                (Change::Twins, "wte.weight") => {
+                    for rows in values.chunks_exact_mut(2 * shape[1]) {
+                        let (first, second) = rows.split_at_mut(shape[1]);
+                        second.copy_from_slice(first);
+                    }
+                }
+                _ => {}
+            }
+        }
+    })
+}
+
+/// The model at `path` with its tensors changed, in another folder.
+pub fn rewrite(path: &Path, folder: &Path, change: impl FnOnce(&mut Tensors)) -> Result<PathBuf, Finding> {
+    let model = file::open(path, &mut |_| {}).map_err(|error| Finding::error("a model to change", error.to_string()))?;
+    let tensor = |(name, weight): (&str, &crate::model::Weight)| (name.to_owned(), weight.shape().to_vec(), weight.values().to_vec());
+    let mut tensors: Tensors = model.weights.iter().map(tensor).collect();
+    change(&mut tensors);
+    let written = model_files::write_like(path, &model.configuration, tensors, folder);
+    written.map_err(|error| Finding::error("a changed model on disk", error.to_string()))
+}
+
+/// The heads of every layer one further on, in q, k, v and the projection alike: the same function.
+pub fn turn_heads(tensors: &mut Tensors, heads: usize) {
+    for (name, shape, values) in tensors {
+        let width = shape.last().copied().unwrap_or_default();
+        if name.ends_with("attn.c_attn.weight") || name.ends_with("attn.c_attn.bias") {
+            let size = width / 3 / heads;
+            for third in values.chunks_exact_mut(width / 3) {
+                third.rotate_left(size);
+            }
+        }
+        if name.ends_with("attn.c_proj.weight") {
+            let size = shape[0] / heads;
+            values.rotate_left(size * width);
+        }
+    }
+}
