@@ -5,6 +5,7 @@ mod architecture;
 mod bench;
 mod cache;
 mod capture;
+mod capture_cpu;
 mod contract;
 mod cpu;
 mod generate;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<(String, fn())> {
         bench::TESTS,
         cache::TESTS,
         capture::TESTS,
+        capture_cpu::TESTS,
         contract::TESTS,
         cpu::TESTS,
         generate::TESTS,
