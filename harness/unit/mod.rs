@@ -6,6 +6,7 @@ mod bench;
 mod cache;
 mod capture;
 mod compare;
+mod capture_cpu;
 mod contract;
 mod cpu;
 mod diff;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<(String, fn())> {
         cache::TESTS,
         capture::TESTS,
         compare::TESTS,
+        capture_cpu::TESTS,
         contract::TESTS,
         cpu::TESTS,
         diff::TESTS,
