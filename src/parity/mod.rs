@@ -1,6 +1,8 @@
 //! Capture, comparison, and the references to compare with.
 
 pub mod capture;
+#[cfg(feature = "llama-cpp")]
+pub mod llama_cpp;
 pub mod oracle;
 pub mod tap;
 
