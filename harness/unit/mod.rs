@@ -4,6 +4,7 @@ mod allocation;
 mod architecture;
 mod bench;
 mod cache;
+mod capture;
 mod contract;
 mod cpu;
 mod generate;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<(String, fn())> {
         architecture::TESTS,
         bench::TESTS,
         cache::TESTS,
+        capture::TESTS,
         contract::TESTS,
         cpu::TESTS,
         generate::TESTS,

@@ -7,7 +7,7 @@ pub mod configuration;
 pub mod digest;
 pub mod error;
 pub mod file;
-mod json;
+pub(crate) mod json;
 pub mod memory;
 pub mod recipe;
 pub mod tokenizer;

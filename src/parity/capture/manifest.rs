@@ -1,10 +1,17 @@
 //! Who computed what: the part of a capture that a person reads, and that says whether two captures can be compared.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::Problem;
+use super::{Capture, text};
+use crate::model::json;
 
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// What is not said is empty, and nothing is known of it then (numpy's files say nothing at all).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Manifest {
     pub schema_version: u32,
     /// `llorch-cpu`, `transformers`, `llama.cpp`, …
@@ -37,6 +44,7 @@ pub struct Manifest {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sizes {
     pub n_layer: usize,
     pub n_head: usize,
@@ -68,4 +76,56 @@ impl Default for Manifest {
             tolerance_profile: "exact".to_owned(),
         }
     }
+}
+
+/// A tensor as a manifest lists it. What is missing in the list is not checked, and the shape and the type must be there.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Listed {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub dtype: String,
+    pub sha256: Option<String>,
+    pub count: Option<u64>,
+}
+
+/// Without these nobody knows what was computed.
+const NEEDED: &[&str] = &["schema_version", "engine", "token_ids", "tensors"];
+
+/// Reads a manifest's text: every key once, the fields of their types, each tensor listed once. Fields that this version
+/// does not know are passed over.
+pub fn parse(text: &str) -> Result<(Manifest, Vec<Listed>), Problem> {
+    let mut object = json::object(text).map_err(Problem::ManifestJson)?;
+    if let Some(field) = NEEDED.iter().find(|field| !object.contains_key(**field)) {
+        return Err(Problem::ManifestLacks { field });
+    }
+    let version = object["schema_version"].as_u64();
+    if let Some(found) = version.filter(|found| *found != u64::from(SCHEMA_VERSION)) {
+        return Err(Problem::SchemaVersion { expected: SCHEMA_VERSION, found });
+    }
+    let bad = |field: String, error: serde_json::Error| Problem::ManifestField(format!("{field}: {error}"));
+    let Some(Value::Array(tensors)) = object.remove("tensors") else {
+        return Err(Problem::ManifestField("tensors: expected a list".to_owned()));
+    };
+    // a list would be read as the fields in their order
+    if object.get("sizes").is_some_and(|sizes| !sizes.is_object()) {
+        return Err(Problem::ManifestField("sizes: expected an object".to_owned()));
+    }
+    let manifest = serde_json::from_value(Value::Object(object)).map_err(|error| bad("a field".to_owned(), error))?;
+    let mut names = std::collections::HashSet::new();
+    let mut listed = Vec::with_capacity(tensors.len());
+    for (index, tensor) in tensors.into_iter().enumerate() {
+        let tensor: Listed = serde_json::from_value(tensor).map_err(|error| bad(format!("tensors[{index}]"), error))?;
+        if !names.insert(tensor.name.clone()) {
+            return Err(Problem::ListedTwice { tensor: tensor.name });
+        }
+        listed.push(tensor);
+    }
+    Ok((manifest, listed))
+}
+
+/// The manifest's text, with what it says of each tensor.
+pub fn text(capture: &Capture) -> Result<String, serde_json::Error> {
+    let mut value = serde_json::to_value(&capture.manifest)?;
+    value["tensors"] = serde_json::to_value(capture.summaries())?;
+    Ok(text::pretty(&value))
 }
