@@ -14,12 +14,16 @@ use super::callback::{Recorder, evaluate};
 /// What llama.cpp says: its warnings and errors since the last look. One for the process, as its log is.
 static LOG: Mutex<String> = Mutex::new(String::new());
 
-/// ggml's version, which is what computes.
+/// The version of ggml, which is what computes; with the commit where the build knows it.
 #[allow(unsafe_code)]
 pub fn version() -> String {
     // SAFETY: both return static strings that end with a zero.
     let [version, commit] = unsafe { [CStr::from_ptr(ggml_version()), CStr::from_ptr(ggml_commit())] };
-    format!("llama.cpp with ggml {} ({})", version.to_string_lossy(), commit.to_string_lossy())
+    let commit = match commit.to_string_lossy() {
+        commit if commit == "unknown" => String::new(),
+        commit => format!(" ({commit})"),
+    };
+    format!("llama.cpp with ggml {}{commit}", version.to_string_lossy())
 }
 
 /// Once in a process.
