@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 SCHEMA_VERSION = 1
-RUN = 16  # elements of a slice that lie side by side, so that a reader sees neighbours
+RUN = 8  # elements of a slice that lie side by side, so that a reader sees neighbours
 STORED = {np.dtype(np.float32): "F32", np.dtype(np.float64): "F64", np.dtype(np.int64): "I64"}
 DTYPES = {name: dtype for dtype, name in STORED.items()}
 
@@ -64,11 +64,10 @@ def slice_indices(count, keep):
 
 
 def plain(number):
-    """A number as JSON has it: NaN and infinities as strings."""
-    number = number.item()
-    if isinstance(number, float) and not math.isfinite(number):
-        return "NaN" if math.isnan(number) else "inf" if number > 0 else "-inf"
-    return number
+    """A number as JSON has it: the shortest text that reads as it in its own type; what JSON has none for as a string."""
+    if not np.isfinite(number):
+        return "nan" if np.isnan(number) else "inf" if number > 0 else "-inf"
+    return number.item() if isinstance(number, np.integer) else float(str(number))
 
 
 def station(name):
@@ -87,11 +86,10 @@ def layer_and_step(name):
 
 
 def describe(name, array):
-    """The manifest's entry of a tensor. The statistics are over what is a finite number, minimum and maximum aside."""
+    """The manifest's entry of a tensor. The statistics are over its finite numbers; what is not finite is counted."""
     flat = np.ascontiguousarray(array).reshape(-1)
-    floats = flat.astype(np.float64)
-    finite = floats[np.isfinite(floats)]
-    numbers = floats[~np.isnan(floats)]
+    finite = flat[np.isfinite(flat)]
+    wide = finite.astype(np.float64)
     layer, step = layer_and_step(name)
     return {
         "name": name,
@@ -102,12 +100,12 @@ def describe(name, array):
         "dtype": STORED[array.dtype],
         "sha256": hashlib.sha256(flat.astype(array.dtype.newbyteorder("<")).tobytes()).hexdigest(),
         "count": int(flat.size),
-        "min": plain(numbers.min()) if numbers.size else "NaN",
-        "max": plain(numbers.max()) if numbers.size else "NaN",
-        "mean": math.fsum(finite) / finite.size if finite.size else "NaN",
-        "l2": math.sqrt(math.fsum(finite * finite)),
-        "nan": int(np.isnan(floats).sum()),
-        "inf": int(np.isinf(floats).sum()),
+        "min": plain(finite.min()) if finite.size else "nan",
+        "max": plain(finite.max()) if finite.size else "nan",
+        "mean": math.fsum(wide) / wide.size if wide.size else "nan",
+        "l2": math.sqrt(math.fsum(wide * wide)) if wide.size else "nan",
+        "nan": int(np.isnan(flat).sum()),
+        "inf": int(np.isinf(flat).sum()),
         "head": [plain(value) for value in flat[:4]],
         "tail": [plain(value) for value in flat[-4:]],
     }
@@ -116,38 +114,40 @@ def describe(name, array):
 # Writing ----------------------------------------------------------------------------------------------------------
 
 # How many elements of a larger tensor are kept, where --slices asks for it.
-KEPT = 512
-KEPT_LOGITS = 4096
+KEPT = 256
+KEPT_LOGITS = 2048
 WHOLE = ("cp10.", "cp12.")  # the decisions: never cut
+# What the entry of a slice says of the tensor that it was cut from.
+OF_THE_WHOLE = ("shape", "sha256", "count", "min", "max", "mean", "l2", "nan", "inf")
 
 
 def kept(name, count):
-    keep = KEPT_LOGITS if name.startswith(("cp08.logits", "cp09.", "cp11.")) else KEPT
+    keep = KEPT_LOGITS if name.startswith(("cp08.logits", "cp09.")) else KEPT
     return None if name.startswith(WHOLE) or count <= 2 * keep else keep
 
 
 def write(capture, folder, store=None, slices=False):
     """Writes a capture: a new folder beside, manifest last, then in place of what was there.
 
-    `store` is the dtype that floats are stored in, their own if None. With `slices`, large tensors keep their
-    statistics and the digest of the whole, and of their elements what `slice_starts` says.
+    `store` is the dtype that floats are stored in, their own if None. With `slices`, of a large tensor the elements are
+    stored that `slice_starts` says, as one row; what it was cut from is described beside, by shape, digest and statistics.
     """
     folder = Path(folder)
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     entries, stored = [], {}
-    for name, array in capture.tensors.items():
+    for name, array in sorted(capture.tensors.items()):
         if store is not None and array.dtype.kind == "f":
             array = array.astype(store)
         array = np.ascontiguousarray(array)
-        entry = describe(name, array)
         keep = kept(name, array.size) if slices else None
         if keep:
-            # The elements that were kept, out of how many: a comparison says so.
-            entry["slices"] = {"kept": keep, "of": array.size, "run": RUN}
+            whole = {field: value for field, value in describe(name, array).items() if field in OF_THE_WHOLE}
             array = array.reshape(-1)[slice_indices(array.size, keep)]
-        entries.append(entry)
+            entries.append({**describe(name, array), "slices": {"run": RUN, "of": whole}})
+        else:
+            entries.append(describe(name, array))
         stored[name] = array
     (partial / "tensors.safetensors").write_bytes(safetensors(stored))
     text = manifest_text({"schema_version": SCHEMA_VERSION, **capture.manifest, "tensors": entries})
@@ -193,7 +193,7 @@ def safetensors(tensors):
 
 
 def read(folder):
-    """A capture from its folder; sliced tensors are one-dimensional, as stored, and their entries say of what."""
+    """A capture from its folder, with its manifest's `tensors`; of slices what is stored, one row."""
     folder = Path(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())

@@ -193,14 +193,23 @@ def cached(cache, layers, step):
     }
 
 
-def scores(tensors, ending, scale, tolerance):
-    """The scores of one layer from its own q and k, in float64, if its own probabilities prove them."""
-    q, k = (tensors[f"cp02.{part}{ending}"].double().transpose(0, 1) for part in "qk")  # [H, T, D]
-    plain = q @ k.transpose(1, 2) * scale  # [H, T, T]
+def product(q, k, v):
+    """q, k and v are [H, T, D]; the scores are [H, T, T]."""
+    return q @ k.transpose(1, 2)
+
+
+def causal(plain):
     future = torch.ones(plain.shape[1:], dtype=torch.bool).triu(diagonal=1)
-    masked = plain.masked_fill(future, -torch.inf)
+    return plain.masked_fill(future, -torch.inf)
+
+
+def scores(tensors, ending, scale, tolerance, product=product, mask=causal, axis=-1):
+    """The scores of one layer from its own q and k, in float64, if its own probabilities prove them."""
+    q, k, v = (tensors[f"cp02.{part}{ending}"].double().transpose(0, 1) for part in "qkv")
+    plain = product(q, k, v) * scale
+    masked = mask(plain)
     own = tensors[f"cp05.probs{ending}"].double()
-    difference = (masked.softmax(dim=-1) - own).abs().max().item()
+    difference = (masked.softmax(dim=axis) - own).abs().max().item()
     if not difference <= tolerance:
         raise CaptureError(
             f"the scores{ending} are not the model's: softmax(mask(scores)) differs from its own probabilities by "
