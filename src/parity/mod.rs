@@ -4,6 +4,8 @@ pub mod capture;
 pub mod compare;
 pub mod diff;
 pub mod log;
+#[cfg(feature = "llama-cpp")]
+pub mod llama_cpp;
 pub mod oracle;
 pub mod station;
 pub mod tap;
