@@ -27,9 +27,50 @@ pub enum Station {
     FinalLayerNorm,
     Logits,
     SelectedLogits,
+    /// What follows from the logits is no part of the fast pass.
+    Argmax,
+    /// Probabilities at one of the temperatures 0.5, 1 and 2, counted from 0.
+    Probable(usize),
+    GeneratedIds,
 }
 
 impl Station {
+    /// In the order in which a pass comes by them.
+    pub const ALL: [Station; 27] = [
+        Station::Embedding,
+        Station::LayerNorm1,
+        Station::Query,
+        Station::Key,
+        Station::Value,
+        Station::CachedKeys,
+        Station::CachedValues,
+        Station::Scores,
+        Station::ScoresMasked,
+        Station::Probabilities,
+        Station::Merged,
+        Station::AttentionOutput,
+        Station::AttentionResidual,
+        Station::LayerNorm2,
+        Station::FeedForwardHidden,
+        Station::Gelu,
+        Station::FeedForwardOutput,
+        Station::Block,
+        Station::BlockOutput,
+        Station::FinalLayerNorm,
+        Station::Logits,
+        Station::SelectedLogits,
+        Station::Argmax,
+        Station::Probable(0),
+        Station::Probable(1),
+        Station::Probable(2),
+        Station::GeneratedIds,
+    ];
+
+    /// Whether every layer has it.
+    pub fn is_in_a_block(self) -> bool {
+        self > Station::Embedding && self < Station::FinalLayerNorm
+    }
+
     /// The tensor's name in a capture. `step` counts the passes of a generation, 0 for the prefill; layers other than 0
     /// get a suffix where the name does not have the layer anyway.
     pub fn name(self, layer: usize, step: usize) -> String {
@@ -56,6 +97,11 @@ impl Station {
             Station::FinalLayerNorm => "cp08.ln_f",
             Station::Logits => "cp08.logits",
             Station::SelectedLogits => "cp09.logits",
+            Station::Argmax => "cp10.argmax",
+            Station::Probable(0) => "cp11.probs.t0.5",
+            Station::Probable(1) => "cp11.probs.t1.0",
+            Station::Probable(_) => "cp11.probs.t2.0",
+            Station::GeneratedIds => "cp12.ids",
         };
         suffixed(name.to_owned(), layer)
     }

@@ -1,6 +1,8 @@
 //! Capture, comparison, and the references to compare with.
 
 pub mod capture;
+#[cfg(feature = "bdd")]
+pub mod faults;
 pub mod oracle;
 pub mod tap;
 
