@@ -57,7 +57,11 @@ impl Selection {
 
     /// True where the user named scope, so that what of it could not be tested has to be said by the exit code.
     pub fn is_named(&self) -> bool {
-        self.tags.is_some() || !self.addresses.is_empty() || self.checkpoint.is_some() || self.rung.is_some() || self.name.is_some()
+        self.tags.is_some()
+            || !self.addresses.is_empty()
+            || self.checkpoint.is_some()
+            || self.rung.is_some()
+            || self.name.is_some()
     }
 
     pub fn keeps(&self, case: &Case) -> bool {

@@ -161,7 +161,9 @@ impl Session {
         let refuse = |found: &str| Err(Finding::unimplemented("a model file that the harness knows", found));
         match (&self.request.kind, &self.request.model) {
             (_, Some(named)) => Ok(named.clone()),
-            (TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) }, _) => refuse("the stub backend reads no model"),
+            (TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) }, _) => {
+                refuse("the stub backend reads no model")
+            }
             (TargetKind::Url { .. }, None) => refuse("the target runs already; --model names its file"),
             (TargetKind::Spawn { .. }, None) if self.target_brings("--model") => {
                 refuse("the command brings its own; --model names it to the harness")
@@ -236,7 +238,11 @@ impl Session {
     }
 
     /// The capture under this name: taken once, by whoever asks first.
-    pub fn captured(&self, key: &str, take: impl FnOnce() -> Result<Captured, Finding>) -> Result<Arc<Captured>, Finding> {
+    pub fn captured(
+        &self,
+        key: &str,
+        take: impl FnOnce() -> Result<Captured, Finding>,
+    ) -> Result<Arc<Captured>, Finding> {
         let mut captures = lock(&self.captures);
         captures.entry(key.to_owned()).or_insert_with(|| take().map(Arc::new)).clone()
     }

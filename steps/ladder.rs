@@ -17,7 +17,9 @@ fn part_holds(world: &mut World, part: String) {
     world.scene.haiku_part_holds(&part).settle();
 }
 
-#[given(regex = r"^a worker on (a model that the harness knows|weights that never existed|a known model with a few weights moved|a model whose steps take milliseconds)$")]
+#[given(
+    regex = r"^a worker on (a model that the harness knows|weights that never existed|a known model with a few weights moved|a model whose steps take milliseconds)$"
+)]
 fn on(world: &mut World, model: String) {
     match model.as_str() {
         "a model that the harness knows" => world.scene.start_on_known_model(),

@@ -22,7 +22,7 @@ fn cheat(world: &mut World, name: String) {
 }
 
 #[when(regex = r"^rung (\d) judges it$")]
-fn rung(world: &mut World, rung: u8) {
+fn judged_by_rung(world: &mut World, rung: u8) {
     world.scene.judge_by_rung(rung).settle();
 }
 

@@ -10,7 +10,9 @@ fn capture(world: &mut World, subject: String, every_layer: String, again: Strin
     world.scene.capture_subject(&subject, !every_layer.is_empty(), !again.is_empty()).settle();
 }
 
-#[given(regex = r"^the worker's capture of the same (prompt and its first generated token|prompt with another last token|model with its heads in another order)$")]
+#[given(
+    regex = r"^the worker's capture of the same (prompt and its first generated token|prompt with another last token|model with its heads in another order)$"
+)]
 fn another(world: &mut World, change: String) {
     match change.as_str() {
         "prompt and its first generated token" => world.scene.capture_with_first_token(),
@@ -41,7 +43,7 @@ fn same_before_last(world: &mut World) {
 }
 
 #[then(regex = r#"^"([^"]+)" is "([^"]+)"$"#)]
-fn property(world: &mut World, tensor: String, property: String) {
+fn is(world: &mut World, tensor: String, property: String) {
     world.scene.tensor_is(&tensor, &property).settle();
 }
 

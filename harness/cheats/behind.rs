@@ -57,7 +57,8 @@ impl Behind {
     /// The stream of a job, or the refusal.
     pub fn execute(&self, body: &[u8]) -> io::Result<Result<Stream, Answer>> {
         let request = Request::post("/execute").body("application/json", body);
-        let opened = Stream::open(&self.base, &request, Caps::within(Duration::from_secs(600))).map_err(io::Error::other)?;
+        let opened =
+            Stream::open(&self.base, &request, Caps::within(Duration::from_secs(600))).map_err(io::Error::other)?;
         Ok(match opened {
             crate::harness::stream::Opened::Stream(stream) => Ok(stream),
             crate::harness::stream::Opened::Refused(answer) => Err(answer),

@@ -30,7 +30,10 @@ pub struct Front {
 
 pub fn run(trick: Trick, options: &Options) -> ExitCode {
     serve(trick, options).unwrap_or_else(|problem| {
-        println!("{}", json!({ "level": "ERROR", "event": "error", "message": problem.to_string(), "model": options.model }));
+        println!(
+            "{}",
+            json!({ "level": "ERROR", "event": "error", "message": problem.to_string(), "model": options.model })
+        );
         ExitCode::from(1)
     })
 }

@@ -53,19 +53,44 @@ pub const CHEATS: &[Cheat] = &[
     cheat("canned-haiku", Trick::Canned, Rung::Echo, "one haiku for whatever is asked"),
     cheat("random-words", Trick::RandomWords, Rung::Echo, "random words of the right shape"),
     cheat("echo", Trick::Echo { by_seed: false }, Rung::KnownAnswer, "the quoted word in a template"),
-    cheat("echo-by-seed", Trick::Echo { by_seed: true }, Rung::KnownAnswer, "the quoted word in one of several templates, chosen by the seed"),
+    cheat(
+        "echo-by-seed",
+        Trick::Echo { by_seed: true },
+        Rung::KnownAnswer,
+        "the quoted word in one of several templates, chosen by the seed",
+    ),
     cheat("replay", Trick::Replay { paced: false }, Rung::KnownAnswer, "a recorded haiku of that minute, played back"),
-    cheat("replay-paced", Trick::Replay { paced: true }, Rung::KnownAnswer, "the same, with the delays of a real worker"),
+    cheat(
+        "replay-paced",
+        Trick::Replay { paced: true },
+        Rung::KnownAnswer,
+        "the same, with the delays of a real worker",
+    ),
     cheat("other-model", Trick::OtherModel, Rung::KnownAnswer, "another model computes"),
     cheat("smaller-model", Trick::SmallerModel, Rung::KnownAnswer, "the model's weights in three bits compute"),
     cheat("first-layers", Trick::FirstLayers, Rung::KnownAnswer, "all layers but the last compute"),
     cheat("no-temperature", Trick::NoTemperature, Rung::KnownAnswer, "the temperature is ignored: always greedy"),
     cheat("no-seed", Trick::NoSeed, Rung::KnownAnswer, "the seed is ignored: always another"),
-    cheat("built-in-model", Trick::BuiltInModel, Rung::FreshWeights, "the model file is ignored: the worker brings its weights"),
-    cheat("stub-fallback", Trick::StubFallback, Rung::FreshWeights, "a model that can't be loaded is replaced by canned text"),
+    cheat(
+        "built-in-model",
+        Trick::BuiltInModel,
+        Rung::FreshWeights,
+        "the model file is ignored: the worker brings its weights",
+    ),
+    cheat(
+        "stub-fallback",
+        Trick::StubFallback,
+        Rung::FreshWeights,
+        "a model that can't be loaded is replaced by canned text",
+    ),
     cheat("cache", Trick::Cache, Rung::WorkLaw, "a prompt that it knows is answered from memory"),
     cheat("burst", Trick::Burst { fake_times: false }, Rung::HonestStream, "the right answer, sent at once at the end"),
-    cheat("burst-fake-times", Trick::Burst { fake_times: true }, Rung::HonestStream, "the same, with times that claim a steady stream"),
+    cheat(
+        "burst-fake-times",
+        Trick::Burst { fake_times: true },
+        Rung::HonestStream,
+        "the same, with times that claim a steady stream",
+    ),
     cheat("rising-counters", Trick::RisingCounters, Rung::HonestStream, "counters that rise by themselves"),
     cheat("inflated-tokens", Trick::InflatedTokens, Rung::HonestStream, "twice the tokens in end and in the counters"),
     cheat("deaf-cancel", Trick::DeafCancel, Rung::RealCancel, "cancel answers 202, and the computation goes on"),
@@ -80,7 +105,9 @@ impl Cheat {
 /// `llorch cheat NAME …`, with the contract's flags after the name.
 pub fn main(arguments: &[String]) -> ExitCode {
     let Some(cheat) = arguments.first().and_then(|name| Cheat::named(name)) else {
-        eprintln!("A worker that pretends, for the ladder to catch.\n\nUsage: llorch cheat NAME [the contract's flags]\n");
+        eprintln!(
+            "A worker that pretends, for the ladder to catch.\n\nUsage: llorch cheat NAME [the contract's flags]\n"
+        );
         for cheat in CHEATS {
             eprintln!("  {:18} {} (rung {})", cheat.name, cheat.does, cheat.caught_by.number());
         }

@@ -25,8 +25,8 @@ const TEMPLATES: [[&str; 3]; 4] = [
     ["threads weave through the night", "{word} small stars upon the die", "winter sleeps outside"],
 ];
 const WORDS: [&str; 16] = [
-    "moon", "river", "kernel", "silent", "autumn", "cache", "thread", "light", "over", "gentle", "falls", "upon", "memory",
-    "snow", "hums", "dark",
+    "moon", "river", "kernel", "silent", "autumn", "cache", "thread", "light", "over", "gentle", "falls", "upon",
+    "memory", "snow", "hums", "dark",
 ];
 
 /// True: the connection can serve another request.
@@ -35,7 +35,8 @@ pub fn execute(front: &Front, request: &Request, connection: &mut Connection) ->
     let lines = match front.trick {
         Trick::Canned => Some(said(&TEMPLATES[0], "forty-two")),
         Trick::Echo { by_seed } => {
-            let template = if by_seed { job["seed"].as_u64().unwrap_or_default() as usize % TEMPLATES.len() } else { 0 };
+            let template =
+                if by_seed { job["seed"].as_u64().unwrap_or_default() as usize % TEMPLATES.len() } else { 0 };
             Some(said(&TEMPLATES[template], quoted(&job)))
         }
         Trick::RandomWords => Some(random_lines(job["seed"].as_u64().unwrap_or_default())),
@@ -113,7 +114,14 @@ fn open<'a>(request: &Request, connection: &'a Connection) -> io::Result<EventSt
 }
 
 /// A text that nobody computed, word by word, with everything that belongs around it.
-fn tell(front: &Front, request: &Request, connection: &mut Connection, job: &Value, text: &str, pause: Duration) -> io::Result<bool> {
+fn tell(
+    front: &Front,
+    request: &Request,
+    connection: &mut Connection,
+    job: &Value,
+    text: &str,
+    pause: Duration,
+) -> io::Result<bool> {
     let begun = Instant::now();
     let mut stream = open(request, connection)?;
     let seed = job["seed"].as_u64().unwrap_or(7);
@@ -146,7 +154,8 @@ fn replay(front: &Front, request: &Request, connection: &mut Connection, job: &V
             let body = json!({ "job_id": format!("recording-{word}"), "prompt": prompt, "max_tokens": 100, "temperature": 0.0 });
             let Ok(stream) = behind.execute(&serde_json::to_vec(&body)?)? else { return Ok(false) };
             let transcript = stream.finish(Duration::from_secs(60));
-            let events: Events = transcript.frames.iter().filter_map(|frame| Some((frame.event.clone()?, frame.json().ok()?))).collect();
+            let events: Events =
+                transcript.frames.iter().filter_map(|frame| Some((frame.event.clone()?, frame.json().ok()?))).collect();
             remember(front, word, events.clone());
             events
         }
@@ -156,7 +165,14 @@ fn replay(front: &Front, request: &Request, connection: &mut Connection, job: &V
 }
 
 /// Passes on what the worker behind computes, with the trick in it.
-fn relay(front: &Front, request: &Request, connection: &mut Connection, job: &Value, source: Stream, key: String) -> io::Result<bool> {
+fn relay(
+    front: &Front,
+    request: &Request,
+    connection: &mut Connection,
+    job: &Value,
+    source: Stream,
+    key: String,
+) -> io::Result<bool> {
     let mut waiting: VecDeque<(String, Value)> = VecDeque::new();
     let (mut sent, mut events): (usize, Events) = (0, Vec::new());
     let holds = matches!(front.trick, Trick::Burst { .. });
@@ -184,7 +200,10 @@ fn relay(front: &Front, request: &Request, connection: &mut Connection, job: &Va
         };
         let cancelled = front.trick == Trick::DeafCancel && is_cancelled(front, job);
         if cancelled {
-            stream.frame("error", json!({ "code": "CANCELLED", "message": "the job was cancelled", "retriable": false }))?;
+            stream.frame(
+                "error",
+                json!({ "code": "CANCELLED", "message": "the job was cancelled", "retriable": false }),
+            )?;
             let end = out.map(EventStream::finish);
             // Nobody reads on, and nobody tells the worker.
             std::thread::spawn(move || source.finish(Duration::from_secs(600)));
@@ -270,7 +289,9 @@ pub fn metrics(front: &Front) -> io::Result<String> {
         added += front.begun.elapsed().as_millis() as u64 / 10;
     }
     let doctored = text.lines().map(|line| match line.strip_prefix("worker_tokens_generated_total ") {
-        Some(value) => format!("worker_tokens_generated_total {}\n", value.trim().parse::<u64>().unwrap_or_default() + added),
+        Some(value) => {
+            format!("worker_tokens_generated_total {}\n", value.trim().parse::<u64>().unwrap_or_default() + added)
+        }
         None => format!("{line}\n"),
     });
     Ok(doctored.collect())

@@ -38,7 +38,9 @@ pub fn capture(target: &Target, start: &Start, prompt: &str, every_layer: bool) 
     transcript.completed()?;
     let path = written(folder.path(), &job_id)?;
     let capture = Capture::read(&path);
-    let capture = capture.map_err(|error| transcript.evidence(Finding::fail("a capture in the format of the contract", error.to_string())))?;
+    let capture = capture.map_err(|error| {
+        transcript.evidence(Finding::fail("a capture in the format of the contract", error.to_string()))
+    })?;
     Ok(Captured { capture, transcript })
 }
 

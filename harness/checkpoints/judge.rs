@@ -1,11 +1,11 @@
 //! A capture against a golden, against the f64 reference, against its own inputs, and against another of the same worker.
 
+use super::steps::Steps;
 use crate::harness::ladder::reference::Reference;
 use crate::harness::{Finding, Verdict};
 use crate::parity::capture::{Capture, Tensor};
 use crate::parity::compare::{self, Pair, compare};
 use crate::parity::diff::{self, Diff, Options, Row, diff};
-use crate::parity::diagnose::Steps;
 use crate::parity::station::Place;
 use crate::parity::tolerance::{LogitScale, Profile, tolerance};
 
@@ -13,13 +13,18 @@ use crate::parity::tolerance::{LogitScale, Profile, tolerance};
 pub fn agrees(found: &Capture, reference: &Capture, checkpoint: u8) -> Result<(), Finding> {
     let diff = diff(reference, found, Options::default());
     if !diff.mismatches.is_empty() {
-        let told: Vec<String> = diff.mismatches.iter().map(ToString::to_string).collect();
+        let told: Vec<String> = diff
+            .mismatches
+            .iter()
+            .map(|one| format!("{}: expected {}, found {}", one.field, one.expected, one.found))
+            .collect();
         return Err(Finding::fail("a capture that can be compared with the reference", told.join("; ")));
     }
     if let Some(tokens) = &diff.tokens {
         return Err(Finding::fail("the prompt as the tokens of the reference", tokens.to_string()));
     }
-    let rows: Vec<&Row> = diff.rows.iter().filter(|row| row.place.is_some_and(|place| place.checkpoint() == checkpoint)).collect();
+    let rows: Vec<&Row> =
+        diff.rows.iter().filter(|row| row.place.is_some_and(|place| place.checkpoint() == checkpoint)).collect();
     if !rows.iter().any(|row| row.comparison.verdict == compare::Verdict::Pass || row.comparison.verdict.is_failure()) {
         let found = "none of them was compared";
         return Err(Finding::fail(format!("tensors of checkpoint {checkpoint} to compare"), found));
@@ -38,11 +43,21 @@ fn differs(row: &Row, diff: &Diff) -> Finding {
         other => format!(", profile {}", other.name()),
     };
     let tolerance = row.tolerance;
-    let expected = format!("{} within {:e} of {} ({}{profile})", row.name, tolerance.rule.base(), diff.reference.title(), tolerance.reason);
+    let expected = format!(
+        "{} within {:e} of {} ({}{profile})",
+        row.name,
+        tolerance.rule.base(),
+        diff.reference.title(),
+        tolerance.reason
+    );
     let found = match &comparison.numbers {
         Some(numbers) => format!(
             "{}: off by {:.3e} at most; {:.3e} would have passed; {} of {} numbers are beyond",
-            comparison.verdict.word(), numbers.max_abs.value, numbers.needed, numbers.beyond, numbers.count
+            comparison.verdict.word(),
+            numbers.max_abs.value,
+            numbers.needed,
+            numbers.beyond,
+            numbers.count
         ),
         None => format!("{}: {}", comparison.verdict.word(), comparison.remark.clone().unwrap_or_default()),
     };
@@ -59,12 +74,20 @@ pub fn follows(found: &Capture, reference: &Reference, checkpoint: u8) -> Result
         judged += 1;
         if local.verdict.is_failure() {
             let expected = format!("{} as the reference computes it from the capture's own inputs", row.name);
-            let found = format!("{}: off by {:.3e}; {:.3e} would have passed", local.verdict.word(), local.max_abs, local.needed);
+            let found = format!(
+                "{}: off by {:.3e}; {:.3e} would have passed",
+                local.verdict.word(),
+                local.max_abs,
+                local.needed
+            );
             return Err(Finding::fail(expected, found));
         }
     }
     match judged {
-        0 => Err(Finding::unimplemented(format!("steps of checkpoint {checkpoint} with their inputs"), "no inputs are captured")),
+        0 => Err(Finding::unimplemented(
+            format!("steps of checkpoint {checkpoint} with their inputs"),
+            "no inputs are captured",
+        )),
         _ => Ok(()),
     }
 }
@@ -92,7 +115,11 @@ fn of_checkpoint(capture: &Capture, checkpoint: u8) -> impl Iterator<Item = (&St
 /// `first.name` within the tolerance of its station of `second.other`.
 pub fn alike(first: &Capture, name: &str, second: &Capture, other: &str) -> Result<(), Finding> {
     let tensor = |capture: &Capture, name: &str| {
-        capture.tensors.get(name).cloned().ok_or_else(|| Finding::fail(format!("a tensor {name}"), "the capture does not have it"))
+        capture
+            .tensors
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Finding::fail(format!("a tensor {name}"), "the capture does not have it"))
     };
     let place = Place::of_name(name).ok_or_else(|| Finding::error("a tensor's name", name))?;
     let (found, reference) = (tensor(first, name)?, tensor(second, other)?);
@@ -101,7 +128,11 @@ pub fn alike(first: &Capture, name: &str, second: &Capture, other: &str) -> Resu
     if comparison.verdict == compare::Verdict::Pass {
         return Ok(());
     }
-    let off = comparison.numbers.as_ref().map(|numbers| format!(", off by {:.3e}", numbers.max_abs.value)).unwrap_or_default();
+    let off = comparison
+        .numbers
+        .as_ref()
+        .map(|numbers| format!(", off by {:.3e}", numbers.max_abs.value))
+        .unwrap_or_default();
     let found = format!("{}{off} {}", comparison.verdict.word(), comparison.remark.unwrap_or_default());
     Err(Finding::fail(format!("{name} like {other} of the other capture, within {:e}", tolerance.rule.base()), found))
 }

@@ -55,8 +55,11 @@ pub fn write(change: Change, folder: &Path) -> Result<PathBuf, Finding> {
 
 /// The model at `path` with its tensors changed, in another folder.
 pub fn rewrite(path: &Path, folder: &Path, change: impl FnOnce(&mut Tensors)) -> Result<PathBuf, Finding> {
-    let model = file::open(path, &mut |_| {}).map_err(|error| Finding::error("a model to change", error.to_string()))?;
-    let tensor = |(name, weight): (&str, &crate::model::Weight)| (name.to_owned(), weight.shape().to_vec(), weight.values().to_vec());
+    let model =
+        file::open(path, &mut |_| {}).map_err(|error| Finding::error("a model to change", error.to_string()))?;
+    let tensor = |(name, weight): (&str, &crate::model::Weight)| {
+        (name.to_owned(), weight.shape().to_vec(), weight.values().to_vec())
+    };
     let mut tensors: Tensors = model.weights.iter().map(tensor).collect();
     change(&mut tensors);
     let written = model_files::write_like(path, &model.configuration, tensors, folder);

@@ -28,7 +28,8 @@ pub const PROPERTIES: &[(&str, &str, Check)] = &[
 
 pub fn check(tensor: &str, property: &str, capture: &Capture, reference: &Reference) -> Result<(), Finding> {
     let known = PROPERTIES.iter().find(|(name, words, _)| *name == tensor && *words == property);
-    let (_, _, check) = known.ok_or_else(|| Finding::error("a property of a tensor", format!("{tensor} is {property:?}")))?;
+    let (_, _, check) =
+        known.ok_or_else(|| Finding::error("a property of a tensor", format!("{tensor} is {property:?}")))?;
     check(capture, reference)
 }
 
@@ -38,7 +39,10 @@ fn tensor<'a>(capture: &'a Capture, name: &str) -> Result<&'a Tensor, Finding> {
 
 /// One that others' captures may be without.
 fn optional<'a>(capture: &'a Capture, name: &str) -> Result<&'a Tensor, Finding> {
-    capture.tensors.get(name).ok_or_else(|| Finding::unimplemented(format!("the tensor {name}"), "the capture does not have it"))
+    capture
+        .tensors
+        .get(name)
+        .ok_or_else(|| Finding::unimplemented(format!("the tensor {name}"), "the capture does not have it"))
 }
 
 fn rows(tensor: &Tensor) -> Vec<Vec<f64>> {
@@ -53,7 +57,8 @@ fn mean_and_variance(row: &[f64]) -> (f64, f64) {
 
 fn normalised(capture: &Capture, reference: &Reference) -> Result<(), Finding> {
     let c = reference.file.configuration.n_embd;
-    let weight = |name: &str| reference.file.weights.get(name, &[c]).map_err(|error| Finding::error(name, error.to_string()));
+    let weight =
+        |name: &str| reference.file.weights.get(name, &[c]).map_err(|error| Finding::error(name, error.to_string()));
     let (scale, shift) = (weight("h.0.ln_1.weight")?, weight("h.0.ln_1.bias")?);
     let epsilon = reference.file.configuration.layer_norm_epsilon;
     let (input, output) = (optional(capture, "cp00.embed")?, tensor(capture, "cp01.ln_1")?);
@@ -64,7 +69,10 @@ fn normalised(capture: &Capture, reference: &Reference) -> Result<(), Finding> {
             .map(|c| (y[c] - f64::from(shift.values()[c])) / f64::from(scale.values()[c]))
             .collect();
         if plain.len() < c {
-            return Err(Finding::unimplemented("a norm whose scale can be undone", format!("{} of {c} channels", plain.len())));
+            return Err(Finding::unimplemented(
+                "a norm whose scale can be undone",
+                format!("{} of {c} channels", plain.len()),
+            ));
         }
         let ((mean, variance), (_, v)) = (mean_and_variance(&plain), mean_and_variance(x));
         let expected = v / (v + epsilon);
@@ -88,7 +96,8 @@ fn different(capture: &Capture, _: &Reference) -> Result<(), Finding> {
 
 fn put_in(capture: &Capture, _: &Reference) -> Result<(), Finding> {
     for which in ["k", "v"] {
-        let (cached, made) = (tensor(capture, &format!("cp03.step0.{which}"))?, tensor(capture, &format!("cp02.{which}"))?);
+        let (cached, made) =
+            (tensor(capture, &format!("cp03.step0.{which}"))?, tensor(capture, &format!("cp02.{which}"))?);
         if cached != made {
             return Err(Finding::fail(format!("cp03.step0.{which} equal to cp02.{which}, bit for bit"), "it is not"));
         }
@@ -98,7 +107,8 @@ fn put_in(capture: &Capture, _: &Reference) -> Result<(), Finding> {
 
 fn one_more(capture: &Capture, _: &Reference) -> Result<(), Finding> {
     for which in ["k", "v"] {
-        let (before, after) = (tensor(capture, &format!("cp03.step0.{which}"))?, tensor(capture, &format!("cp03.step1.{which}"))?);
+        let (before, after) =
+            (tensor(capture, &format!("cp03.step0.{which}"))?, tensor(capture, &format!("cp03.step1.{which}"))?);
         let grown = [&[before.shape[0] + 1], &before.shape[1..]].concat();
         if after.shape != grown {
             return Err(Finding::fail(format!("cp03.step1.{which} of shape {grown:?}"), format!("{:?}", after.shape)));
@@ -121,7 +131,10 @@ fn masked(capture: &Capture, _: &Reference) -> Result<(), Finding> {
     let tokens = capture.manifest.token_ids.len();
     let shape = vec![heads, tokens, capture.manifest.start_pos + tokens];
     if plain.shape != shape || masked.shape != shape {
-        return Err(Finding::fail(format!("scores of shape {shape:?}"), format!("{:?} and {:?}", plain.shape, masked.shape)));
+        return Err(Finding::fail(
+            format!("scores of shape {shape:?}"),
+            format!("{:?} and {:?}", plain.shape, masked.shape),
+        ));
     }
     let (plain, after) = (plain.to_f64(), masked.to_f64());
     for at in 0..after.len() {
@@ -145,7 +158,10 @@ fn distribution(capture: &Capture, _: &Reference) -> Result<(), Finding> {
         let outside = row.iter().find(|value| !(0.0..=1.0).contains(*value));
         if (sum - 1.0).abs() > 1e-5 || ahead.is_some() || outside.is_some() {
             let found = format!("sum {sum:.7}, ahead {ahead:?}, outside [0, 1] {outside:?}");
-            return Err(Finding::fail(format!("row {index} that sums to 1 and gives nothing to positions after {t}"), found));
+            return Err(Finding::fail(
+                format!("row {index} that sums to 1 and gives nothing to positions after {t}"),
+                found,
+            ));
         }
     }
     Ok(())
@@ -154,7 +170,11 @@ fn distribution(capture: &Capture, _: &Reference) -> Result<(), Finding> {
 fn wide(capture: &Capture, reference: &Reference, name: &str) -> Result<(), Finding> {
     let shape = vec![capture.manifest.token_ids.len(), reference.file.configuration.n_inner];
     let found = &tensor(capture, name)?.shape;
-    if *found == shape { Ok(()) } else { Err(Finding::fail(format!("{name} of shape {shape:?}"), format!("{found:?}"))) }
+    if *found == shape {
+        Ok(())
+    } else {
+        Err(Finding::fail(format!("{name} of shape {shape:?}"), format!("{found:?}")))
+    }
 }
 
 fn not_collapsed(capture: &Capture, _: &Reference) -> Result<(), Finding> {
@@ -165,7 +185,10 @@ fn not_collapsed(capture: &Capture, _: &Reference) -> Result<(), Finding> {
     for (t, (x, y)) in rows(input).iter().zip(rows(output)).enumerate() {
         let ((_, before), (_, after)) = (mean_and_variance(x), mean_and_variance(&y));
         if after < 1e-2 * before {
-            return Err(Finding::fail(format!("row {t} with a hundredth of its input's variance at least"), format!("{after:.3e} after {before:.3e}")));
+            return Err(Finding::fail(
+                format!("row {t} with a hundredth of its input's variance at least"),
+                format!("{after:.3e} after {before:.3e}"),
+            ));
         }
     }
     Ok(())
@@ -190,7 +213,10 @@ fn last_row(capture: &Capture, _: &Reference) -> Result<(), Finding> {
     if last.len() == selected.count() && off <= 1e-5 {
         return Ok(());
     }
-    Err(Finding::fail("cp09.logits within 1e-5 of the last row of cp08.logits", format!("{} numbers, off by {off:.3e}", selected.count())))
+    Err(Finding::fail(
+        "cp09.logits within 1e-5 of the last row of cp08.logits",
+        format!("{} numbers, off by {off:.3e}", selected.count()),
+    ))
 }
 
 fn lowest_id(capture: &Capture, _: &Reference) -> Result<(), Finding> {
@@ -206,11 +232,26 @@ fn own_softmax(capture: &Capture, _: &Reference) -> Result<(), Finding> {
     let logits = tensor(capture, "cp09.logits")?.to_f64().into_owned();
     for (name, temperature) in [("cp11.probs.t0.5", 0.5), ("cp11.probs.t1.0", 1.0), ("cp11.probs.t2.0", 2.0)] {
         let (found, expected) = (tensor(capture, name)?.to_f64().into_owned(), softmax(&logits, temperature));
-        let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, |worst: f64, off| if off.is_nan() { f64::INFINITY } else { worst.max(off) });
+        let off = found
+            .iter()
+            .zip(&expected)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, |worst: f64, off| if off.is_nan() { f64::INFINITY } else { worst.max(off) });
         let sum: f64 = found.iter().sum();
-        if found.len() != expected.len() || off > 1e-6 || (sum - 1.0).abs() > 1e-6 || best_five(&found) != best_five(&expected) {
-            let told = format!("off by {off:.3e}, sum {sum:.8}, best {:?}, expected {:?}", best_five(&found), best_five(&expected));
-            return Err(Finding::fail(format!("{name} within 1e-6 of the softmax of cp09.logits, with the same best five"), told));
+        if found.len() != expected.len()
+            || off > 1e-6
+            || (sum - 1.0).abs() > 1e-6
+            || best_five(&found) != best_five(&expected)
+        {
+            let told = format!(
+                "off by {off:.3e}, sum {sum:.8}, best {:?}, expected {:?}",
+                best_five(&found),
+                best_five(&expected)
+            );
+            return Err(Finding::fail(
+                format!("{name} within 1e-6 of the softmax of cp09.logits, with the same best five"),
+                told,
+            ));
         }
     }
     Ok(())
@@ -228,12 +269,17 @@ fn best_five(probabilities: &[f64]) -> Vec<usize> {
 pub fn same_before_last(first: &Capture, second: &Capture) -> Result<(), Finding> {
     let tokens = first.manifest.token_ids.len();
     let mut judged = 0;
-    for (name, one) in first.tensors.iter().filter(|(name, _)| name.as_str() < "cp09" && !name.contains(".step1") && !name.contains(".step2")) {
+    for (name, one) in first
+        .tensors
+        .iter()
+        .filter(|(name, _)| name.as_str() < "cp09" && !name.contains(".step1") && !name.contains(".step2"))
+    {
         let Some(other) = second.tensors.get(name).filter(|other| other.shape == one.shape) else {
             return Err(Finding::fail(format!("{name} of one shape in both captures"), "missing, or of another shape"));
         };
         // [T, …], or [H, T, N] for the scores and probabilities
-        let by_heads = one.shape.len() == 3 && one.shape[0] != tokens || name.starts_with("cp04") || name == "cp05.probs";
+        let by_heads =
+            one.shape.len() == 3 && one.shape[0] != tokens || name.starts_with("cp04") || name == "cp05.probs";
         let (a, b) = (one.to_f64(), other.to_f64());
         let inner: usize = one.shape.iter().skip(1).product();
         for at in 0..a.len() {

@@ -35,7 +35,8 @@ pub struct Subject {
 impl Subject {
     pub fn of(name: &str) -> Result<Subject, Finding> {
         let parts = name.split_once('/').filter(|(_, prompt)| TABLE["prompts"].get(prompt).is_some());
-        let (model, prompt) = parts.ok_or_else(|| Finding::error("model/prompt, as golden/goldens.json has them", name))?;
+        let (model, prompt) =
+            parts.ok_or_else(|| Finding::error("model/prompt, as golden/goldens.json has them", name))?;
         Ok(Subject { model: model.into(), prompt: prompt.into() })
     }
 
@@ -46,7 +47,9 @@ impl Subject {
     /// The prompt as a text, or as the ids that it must become.
     pub fn asked(&self) -> (Option<&'static str>, Option<Vec<u32>>) {
         let prompt = &TABLE["prompts"][&self.prompt];
-        let ids = prompt["tokens"].as_array().map(|ids| ids.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect());
+        let ids = prompt["tokens"]
+            .as_array()
+            .map(|ids| ids.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect());
         (prompt["prompt"].as_str(), ids)
     }
 
@@ -59,7 +62,8 @@ impl Subject {
         if let Some(changed) = models::of_name(&self.model) {
             return models::write(changed, folder);
         }
-        let recipe = Recipe::new(configuration(&self.model)?, SEED).map_err(|error| Finding::error("a recipe model", error.to_string()))?;
+        let recipe = Recipe::new(configuration(&self.model)?, SEED)
+            .map_err(|error| Finding::error("a recipe model", error.to_string()))?;
         let written = model_files::write(&recipe, Form { format, ..Form::PLAIN }, Element::F32, folder);
         written.map_err(|error| Finding::error("a recipe model on disk", error.to_string()))
     }
@@ -70,7 +74,8 @@ impl Subject {
         let missing = || Finding::fail(format!("the golden golden/{path}"), "it is not there");
         let file = |name: &str| GOLDEN.get_file(format!("{path}/{name}")).map(include_dir::File::contents);
         let (manifest, tensors) = file("manifest.json").zip(file("tensors.safetensors")).ok_or_else(missing)?;
-        Capture::of_bytes(manifest, tensors).map_err(|error| Finding::error(format!("the golden golden/{path}"), error.to_string()))
+        Capture::of_bytes(manifest, tensors)
+            .map_err(|error| Finding::error(format!("the golden golden/{path}"), error.to_string()))
     }
 }
 

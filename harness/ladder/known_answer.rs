@@ -120,7 +120,9 @@ pub fn draws(worker: &Worker, reference: &Reference) -> Result<(), Finding> {
     if (least..=most).contains(&(count as f64)) {
         return Ok(());
     }
-    let expected = format!("{text:?} in {least:.0} to {most:.0} of {DRAWS} draws at temperature {temperature}, each with its own seed (the reference gives it {share:.3})");
+    let expected = format!(
+        "{text:?} in {least:.0} to {most:.0} of {DRAWS} draws at temperature {temperature}, each with its own seed (the reference gives it {share:.3})"
+    );
     Err(Finding::fail(expected, format!("{count} of {DRAWS}")))
 }
 
@@ -129,9 +131,14 @@ pub fn seed_repeats(worker: &Worker) -> Result<(), Finding> {
     let prompt = unseen_prompt();
     let mut texts = Vec::new();
     for _ in 0..2 {
-        let job = json!({ "job_id": unique("seed"), "prompt": prompt, "max_tokens": 24, "temperature": 1.2, "seed": 77 });
+        let job =
+            json!({ "job_id": unique("seed"), "prompt": prompt, "max_tokens": 24, "temperature": 1.2, "seed": 77 });
         let transcript = worker.run(&job, PATIENCE)?;
         texts.push(transcript.completed()?.text());
     }
-    if texts[0] == texts[1] { Ok(()) } else { Err(Finding::fail("the same text for the same seed", format!("{texts:?}"))) }
+    if texts[0] == texts[1] {
+        Ok(())
+    } else {
+        Err(Finding::fail("the same text for the same seed", format!("{texts:?}")))
+    }
 }

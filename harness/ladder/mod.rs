@@ -5,7 +5,6 @@
 //! the f64 reference (`reference`), never by the worker's own code.
 
 pub mod known_answer;
-pub mod probe;
 pub mod reference;
 pub mod stream;
 pub mod work;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::harness::Finding;
 use crate::model::file::{self, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer};
+use crate::parity::Capture;
 use crate::parity::oracle::{self, Honest, Model, Request};
 
 pub struct Reference {
@@ -31,14 +32,21 @@ impl Greedy {
 
 impl Reference {
     pub fn open(path: &Path) -> Result<Reference, Finding> {
-        let problem = |error: &dyn std::fmt::Display| Finding::unimplemented("a model file that the reference can read", format!("{}: {error}", path.display()));
+        let problem = |error: &dyn std::fmt::Display| {
+            Finding::unimplemented("a model file that the reference can read", format!("{}: {error}", path.display()))
+        };
         let file = file::open(path, &mut |_| {}).map_err(|error| problem(&error))?;
-        let tokenizer = tokenizer::open(&file.tokenizer_source, file.configuration.eos_token_id).map_err(|error| problem(&error))?;
+        let tokenizer = tokenizer::open(&file.tokenizer_source, file.configuration.eos_token_id)
+            .map_err(|error| problem(&error))?;
         Ok(Reference { file, tokenizer })
     }
 
-    fn model(&self) -> Model<'_> {
-        Model { configuration: &self.file.configuration, weights: &self.file.weights, tokenizer: Some(&*self.tokenizer) }
+    pub fn model(&self) -> Model<'_> {
+        Model {
+            configuration: &self.file.configuration,
+            weights: &self.file.weights,
+            tokenizer: Some(&*self.tokenizer),
+        }
     }
 
     pub fn encode(&self, text: &str) -> Vec<u32> {
@@ -59,6 +67,13 @@ impl Reference {
         let request = Request { tokens: &tokens, generate: count, ..Request::default() };
         let run = oracle::run(&self.model(), &request, &Honest).map_err(failed)?;
         Ok(Greedy { ids: run.ids, margins: run.margins })
+    }
+
+    /// Every station of every layer for these tokens, and what is generated after them.
+    pub fn capture(&self, tokens: &[u32], steps: usize, generate: usize) -> Result<Capture, Finding> {
+        let request = Request { tokens, steps, generate, every_layer: true, ..Request::default() };
+        let run = oracle::run(&self.model(), &request, &Honest).map_err(failed)?;
+        Ok(run.capture(&self.model()))
     }
 
     /// The logits of the token after the prompt: [V]

@@ -26,7 +26,8 @@ fn counter(worker: &Worker) -> Result<f64, Finding> {
 
 pub fn run(worker: &Worker) -> Result<Counted, Finding> {
     let before = counter(worker)?;
-    let job = json!({ "job_id": unique("stream"), "prompt": " w5 w77 w9", "max_tokens": 96, "temperature": 0.0, "seed": 1 });
+    let job =
+        json!({ "job_id": unique("stream"), "prompt": " w5 w77 w9", "max_tokens": 96, "temperature": 0.0, "seed": 1 });
     let transcript = worker.run(&job, PATIENCE)?;
     transcript.completed()?.judge_all()?;
     let told = transcript.tokens_out().unwrap_or_default() as f64;
@@ -73,7 +74,8 @@ pub fn times_agree(counted: &Counted) -> Result<(), Finding> {
     if told >= 0.5 * seen && told <= 1.1 * whole + 20.0 {
         return Ok(());
     }
-    let expected = format!("decode_time_ms between {:.0}, half of what the tokens took to come, and {:.0}", 0.5 * seen, whole);
+    let expected =
+        format!("decode_time_ms between {:.0}, half of what the tokens took to come, and {:.0}", 0.5 * seen, whole);
     Err(transcript.evidence(Finding::fail(expected, format!("{told}"))))
 }
 
@@ -85,7 +87,10 @@ pub fn idle_counts_nothing(worker: &Worker) -> Result<(), Finding> {
         std::thread::park_timeout(Duration::from_millis(50));
         let now = counter(worker)?;
         if now != before {
-            return Err(Finding::fail(format!("a counter of tokens that stays at {before} while no job runs"), now.to_string()));
+            return Err(Finding::fail(
+                format!("a counter of tokens that stays at {before} while no job runs"),
+                now.to_string(),
+            ));
         }
     }
     Ok(())

@@ -25,7 +25,8 @@ fn cost(worker: &Worker, prompt: &str, tokens: usize) -> Result<Cost, Finding> {
     let process = worker.process()?;
     let used = || process.cpu_time().map_err(|error| Finding::error("the worker's processor time", error.to_string()));
     let before = used()?;
-    let job = json!({ "job_id": unique("work"), "prompt": prompt, "max_tokens": tokens, "temperature": 0.0, "seed": 1 });
+    let job =
+        json!({ "job_id": unique("work"), "prompt": prompt, "max_tokens": tokens, "temperature": 0.0, "seed": 1 });
     let transcript = worker.run(&job, PATIENCE)?;
     transcript.completed()?;
     let first = transcript.first_token_at().unwrap_or_default();
@@ -54,14 +55,20 @@ pub fn grows(worker: &Worker) -> Result<(), Finding> {
     let found = ratio(long.processor, short.processor);
     if found < 2.0 {
         let expected = "at least 2 times the processor time for 4 times the tokens";
-        return Err(Finding::fail(expected, format!("{found:.2} times ({:.0?} after {:.0?})", long.processor, short.processor)));
+        return Err(Finding::fail(
+            expected,
+            format!("{found:.2} times ({:.0?} after {:.0?})", long.processor, short.processor),
+        ));
     }
     let brief = cost(worker, &prompt(60, 300), 1)?;
     let wordy = cost(worker, &prompt(480, 400), 1)?;
     let found = ratio(wordy.processor, brief.processor);
     if found < 2.5 {
         let expected = "at least 2.5 times the processor time for 8 times the prompt";
-        return Err(Finding::fail(expected, format!("{found:.2} times ({:.0?} after {:.0?})", wordy.processor, brief.processor)));
+        return Err(Finding::fail(
+            expected,
+            format!("{found:.2} times ({:.0?} after {:.0?})", wordy.processor, brief.processor),
+        ));
     }
     Ok(())
 }
@@ -76,7 +83,10 @@ pub fn repeats_cost_the_same(worker: &Worker) -> Result<(), Finding> {
         let (time, work) = (ratio(again.decode, fresh.decode), ratio(again.processor, fresh.processor));
         if time < 0.5 || work < 0.4 {
             let expected = "a repeated prompt to cost at least half of a fresh one";
-            let found = format!("{time:.2} of the time and {work:.2} of the processor time ({:.0?} after {:.0?})", again.decode, fresh.decode);
+            let found = format!(
+                "{time:.2} of the time and {work:.2} of the processor time ({:.0?} after {:.0?})",
+                again.decode, fresh.decode
+            );
             return Err(Finding::fail(expected, found));
         }
     }

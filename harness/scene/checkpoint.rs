@@ -26,7 +26,11 @@ impl Scene {
     pub fn capture_subject(&mut self, name: &str, every_layer: bool, again: bool) -> Result<(), Finding> {
         let subject = Subject::of(name)?;
         let folder = self.folder()?;
-        let format = if models::of_name(&subject.model).is_some() { ModelFormat::Safetensors } else { self.session.model_format() };
+        let format = if models::of_name(&subject.model).is_some() {
+            ModelFormat::Safetensors
+        } else {
+            self.session.model_format()
+        };
         let path = subject.write_model(&folder, format)?;
         let reference = Arc::new(Reference::open(&path)?);
         let prompt = prompt_of(&subject, &reference)?;
@@ -46,7 +50,11 @@ impl Scene {
     }
 
     fn captured(&self, index: usize) -> Result<&Captured, Finding> {
-        self.captures.taken.get(index).map(|captured| &**captured).ok_or_else(|| Finding::error("a capture", "the scenario has none"))
+        self.captures
+            .taken
+            .get(index)
+            .map(|captured| &**captured)
+            .ok_or_else(|| Finding::error("a capture", "the scenario has none"))
     }
 
     fn capture_reference(&self) -> Result<&Reference, Finding> {
@@ -59,7 +67,11 @@ impl Scene {
     }
 
     fn capture_path(&mut self, path: &std::path::Path, prompt: &str) -> Result<(), Finding> {
-        let format = if path.extension().is_some_and(|end| end == "gguf") { ModelFormat::Gguf } else { ModelFormat::Safetensors };
+        let format = if path.extension().is_some_and(|end| end == "gguf") {
+            ModelFormat::Gguf
+        } else {
+            ModelFormat::Safetensors
+        };
         let start = self.session.start_on(path, format)?;
         let captured = captured::capture(&self.session.target, &start, prompt, false)?;
         self.captures.taken.push(Arc::new(captured));
@@ -87,10 +99,16 @@ impl Scene {
             other.len() == ids.len() && other[..ids.len() - 1] == ids[..ids.len() - 1] && other != ids
         };
         let stem: String = text.chars().take(text.chars().count() - 1).collect();
-        let stems = [stem.clone(), stem.trim_end_matches(char::is_alphabetic).to_owned(), text.trim_end_matches(char::is_alphabetic).to_owned()];
-        let candidates = stems.iter().flat_map(|stem| ["x", "!", "k", "z", "the", "a", "fog"].map(|end| format!("{stem}{end}")));
+        let stems = [
+            stem.clone(),
+            stem.trim_end_matches(char::is_alphabetic).to_owned(),
+            text.trim_end_matches(char::is_alphabetic).to_owned(),
+        ];
+        let candidates =
+            stems.iter().flat_map(|stem| ["x", "!", "k", "z", "the", "a", "fog"].map(|end| format!("{stem}{end}")));
         let found = candidates.into_iter().find(|candidate| same_but_last(candidate));
-        let prompt = found.ok_or_else(|| Finding::error("a prompt that differs in its last token only", format!("{text:?}")))?;
+        let prompt =
+            found.ok_or_else(|| Finding::error("a prompt that differs in its last token only", format!("{text:?}")))?;
         self.capture_prompt(&prompt)
     }
 
@@ -144,7 +162,11 @@ impl Scene {
         let reference = self.capture_reference()?;
         let ids = generated(&captured.capture)?;
         let path = self.captures.model.clone().unwrap_or_default();
-        let format = if path.extension().is_some_and(|end| end == "gguf") { ModelFormat::Gguf } else { ModelFormat::Safetensors };
+        let format = if path.extension().is_some_and(|end| end == "gguf") {
+            ModelFormat::Gguf
+        } else {
+            ModelFormat::Safetensors
+        };
         let worker = self.session.worker(true, &self.session.start_on(&path, format)?)?;
         let prompt_ids = &captured.capture.manifest.token_ids;
         let mut judged = 0;
@@ -165,7 +187,11 @@ impl Scene {
             }
             judged += 1;
         }
-        if judged >= 3 { Ok(()) } else { Err(Finding::error("three prefixes that read as their own tokens", judged.to_string())) }
+        if judged >= 3 {
+            Ok(())
+        } else {
+            Err(Finding::error("three prefixes that read as their own tokens", judged.to_string()))
+        }
     }
 
     pub fn streamed_is_captured(&mut self) -> Result<(), Finding> {
@@ -181,7 +207,10 @@ impl Scene {
 }
 
 fn generated(capture: &Capture) -> Result<Vec<u32>, Finding> {
-    let ids = capture.tensors.get("cp12.ids").ok_or_else(|| Finding::fail("the tensor cp12.ids", "the capture does not have it"))?;
+    let ids = capture
+        .tensors
+        .get("cp12.ids")
+        .ok_or_else(|| Finding::fail("the tensor cp12.ids", "the capture does not have it"))?;
     Ok(ids.to_f64().iter().map(|id| *id as u32).collect())
 }
 
@@ -194,7 +223,9 @@ fn prompt_of(subject: &Subject, reference: &Reference) -> Result<String, Finding
         (None, None) => return Err(Finding::error("a prompt", subject.name())),
     };
     match ids {
-        Some(ids) if reference.encode(&text) != ids => Err(Finding::error(format!("a text that becomes {ids:?}"), format!("{text:?}"))),
+        Some(ids) if reference.encode(&text) != ids => {
+            Err(Finding::error(format!("a text that becomes {ids:?}"), format!("{text:?}")))
+        }
         _ => Ok(text),
     }
 }

@@ -48,7 +48,8 @@ impl Scene {
             "pipeline" => judgement.pipeline,
             _ => judgement.word_rule,
         };
-        let broken: Vec<&Judgement> = self.climb.judgements.iter().filter(|judgement| outcome(judgement) != Outcome::Pass).collect();
+        let broken: Vec<&Judgement> =
+            self.climb.judgements.iter().filter(|judgement| outcome(judgement) != Outcome::Pass).collect();
         let allowed = usize::from(part != "pipeline");
         if !self.climb.judgements.is_empty() && broken.len() <= allowed {
             return Ok(());
@@ -57,7 +58,8 @@ impl Scene {
         let mut finding = Finding::fail(format!("the {part} of the haiku to hold"), texts.join(", "));
         for judgement in broken {
             let checks = judgement.checks.iter().filter(|check| check.outcome != Outcome::Pass);
-            let told = checks.map(|check| format!("{}: expected {}, found {}", check.name, check.expected, check.found));
+            let told =
+                checks.map(|check| format!("{}: expected {}, found {}", check.name, check.expected, check.found));
             finding = finding.with("checks", told.collect::<Vec<_>>().join("\n"));
         }
         Err(finding)
@@ -90,7 +92,8 @@ impl Scene {
     pub fn start_on_fresh_weights(&mut self) -> Result<(), Finding> {
         for _ in 0..DRAWN {
             let seed = uuid::Uuid::new_v4().as_u64_pair().0;
-            let recipe = Recipe::new(Size::Odd.configuration(), seed).map_err(|error| Finding::error("a recipe", error.to_string()))?;
+            let recipe = Recipe::new(Size::Odd.configuration(), seed)
+                .map_err(|error| Finding::error("a recipe", error.to_string()))?;
             let format = self.session.model_format();
             let form = Form { format, ..Form::PLAIN };
             let path = self.recipe_file(&recipe, form, Element::F32)?;
@@ -108,7 +111,10 @@ impl Scene {
         let path = self.session.known_model()?;
         let original = Reference::open(&path)?;
         if path.extension().is_some_and(|end| end == "gguf") {
-            return Err(Finding::unimplemented("a model file that the harness can change a few weights of", "a GGUF file"));
+            return Err(Finding::unimplemented(
+                "a model file that the harness can change a few weights of",
+                "a GGUF file",
+            ));
         }
         for _ in 0..DRAWN {
             let prompt = known_answer::unseen_prompt();
@@ -124,7 +130,13 @@ impl Scene {
         Err(Finding::error("perturbed weights that change the text", format!("none among {DRAWN}")))
     }
 
-    fn climb_on(&mut self, path: &Path, format: ModelFormat, reference: Reference, known: Known) -> Result<(), Finding> {
+    fn climb_on(
+        &mut self,
+        path: &Path,
+        format: ModelFormat,
+        reference: Reference,
+        known: Known,
+    ) -> Result<(), Finding> {
         self.climb.known = vec![known];
         self.climb.reference = Some(reference);
         self.start_on(path, format, &[])
@@ -139,7 +151,8 @@ impl Scene {
     /// A model file of the right form that no worker can load.
     pub fn launch_on_broken_model(&mut self) -> Result<(), Finding> {
         let folder = self.folder()?;
-        let recipe = Recipe::new(Size::Odd.configuration(), 3).map_err(|error| Finding::error("a recipe", error.to_string()))?;
+        let recipe =
+            Recipe::new(Size::Odd.configuration(), 3).map_err(|error| Finding::error("a recipe", error.to_string()))?;
         let format = self.session.model_format();
         let path = model_files::write(&recipe, Form { format, ..Form::PLAIN }, Element::F32, &folder);
         let path = path.map_err(|error| Finding::error("a model on disk", error.to_string()))?;
@@ -151,7 +164,8 @@ impl Scene {
 
     /// Some ten milliseconds a token: large enough to tell work from its absence.
     pub fn start_on_model_of_milliseconds(&mut self) -> Result<(), Finding> {
-        let recipe = Recipe::new(computes_for_seconds(), 11).map_err(|error| Finding::error("a recipe", error.to_string()))?;
+        let recipe =
+            Recipe::new(computes_for_seconds(), 11).map_err(|error| Finding::error("a recipe", error.to_string()))?;
         let format = self.session.model_format();
         let path = self.recipe_file(&recipe, Form { format, ..Form::PLAIN }, Element::F32)?;
         self.start_on(&path, format, &[])
@@ -193,7 +207,8 @@ impl Scene {
         if started <= within {
             return Ok(());
         }
-        Err(transcript.evidence(Finding::fail(format!("a next job that starts within {within:.0?}"), format!("{started:.0?}"))))
+        Err(transcript
+            .evidence(Finding::fail(format!("a next job that starts within {within:.0?}"), format!("{started:.0?}"))))
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::Scene;
 use crate::harness::catalogue::Catalogue;
-use crate::harness::runner::{Terms, run_collect};
 use crate::harness::cheats::Cheat;
+use crate::harness::runner::{Terms, run_collect};
 use crate::harness::scripted::{MISTAKES, ODDITIES};
 use crate::harness::selection::{Selection, TargetKind, TargetRequest};
 use crate::harness::session::Session;
@@ -70,7 +70,8 @@ impl Scene {
         if is_scripted {
             words.extend(pace.map(String::from));
         }
-        let quoted = words.into_iter().map(|word| shlex::try_quote(&word).map(|word| word.into_owned()).unwrap_or(word));
+        let quoted =
+            words.into_iter().map(|word| shlex::try_quote(&word).map(|word| word.into_owned()).unwrap_or(word));
         let command = quoted.collect::<Vec<_>>().join(" ");
         let kind = TargetKind::Spawn { command };
         let request = TargetRequest { kind, model: None, model_formats: Vec::new(), llorch };

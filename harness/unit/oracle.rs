@@ -79,7 +79,7 @@ fn softmax_of_masked_scores_is_the_probabilities() {
     let sizes = configuration((1, 2, 8, 16, 30));
     let trace = oracle::trace(&sizes, &weights(&sizes, 3), &tokens(&sizes, 3, 6)).expect("the oracle runs");
     let masked = trace.get("cp04.scores_masked").expect("a station");
-    let probabilities = oracle::softmax(&oracle::causal_mask(trace.get("cp04.scores").expect("a station")));
+    let probabilities = oracle::softmax(&oracle::causal_mask(trace.get("cp04.scores").expect("a station"), 0));
     assert_eq!(&probabilities, trace.get("cp05.probs").expect("a station"));
     for row in probabilities.values.chunks_exact(6) {
         assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);

@@ -3,17 +3,18 @@
 pub mod capture;
 pub mod compare;
 pub mod diff;
-pub mod log;
+#[cfg(feature = "bdd")]
+pub mod faults;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
+pub mod log;
 pub mod oracle;
 pub mod station;
 pub mod tap;
 pub mod tolerance;
 
 pub use capture::Capture;
-pub use station::Place;
-pub use tap::Recorder;
-pub use tolerance::{Profile, Tolerance};
 pub use log::Log;
+pub use station::Place;
 pub use tap::{Recorder, Scope};
+pub use tolerance::{Profile, Tolerance};

@@ -47,6 +47,11 @@ impl Place {
         (layer == 0 || station.is_of_a_layer()).then_some(Place::new(station, layer, 0))
     }
 
+    /// The checkpoint that it belongs to; the embeddings, which have none of their own, are on the way to the first.
+    pub fn checkpoint(self) -> u8 {
+        self.name()[2..4].parse().unwrap_or(0).max(1)
+    }
+
     /// The name in a capture.
     pub fn name(self) -> String {
         self.station.name(self.layer, self.step)

@@ -29,6 +29,18 @@ impl Capture {
     }
 }
 
+impl Capture {
+    /// A capture that is in memory: what its two files hold.
+    pub fn of_bytes(manifest: &[u8], tensors: &[u8]) -> Result<Capture, CaptureError> {
+        let (of_manifest, of_tensors) = (Path::new(MANIFEST), Path::new(TENSORS));
+        let text = std::str::from_utf8(manifest);
+        let text = text.map_err(|_| Problem::ManifestField("it is not UTF-8".to_owned()).of(of_manifest))?;
+        let contents = safetensors::read(tensors).map_err(|problem| problem.of(of_tensors))?;
+        let Opened { capture, disagreements } = join(of_manifest, of_tensors, text, contents.tensors)?;
+        disagreements.into_iter().next().map_or(Ok(capture), Err)
+    }
+}
+
 /// Reads a capture in any form, and lists what the manifest says wrongly.
 pub fn open(path: &Path) -> Result<Opened, CaptureError> {
     let metadata = fs::metadata(path).map_err(|error| Problem::Read(error).of(path))?;
