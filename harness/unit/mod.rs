@@ -7,6 +7,7 @@ mod cache;
 mod contract;
 mod cpu;
 mod generate;
+mod faults;
 mod gguf;
 mod haiku;
 mod hostile;
@@ -55,6 +56,7 @@ pub fn all() -> Vec<(String, fn())> {
         contract::TESTS,
         cpu::TESTS,
         generate::TESTS,
+        faults::TESTS,
         gguf::TESTS,
         haiku::TESTS,
         hostile::TESTS,

@@ -8,6 +8,9 @@ pub enum Station {
     Query,
     Key,
     Value,
+    /// Queries and keys turned by their positions, in architectures that do so.
+    QueryRotated,
+    KeyRotated,
     CachedKeys,
     CachedValues,
     Scores,
@@ -27,21 +30,25 @@ pub enum Station {
     FinalLayerNorm,
     Logits,
     SelectedLogits,
-    /// What follows from the logits is no part of the fast pass.
+    /// The token of the highest logit.
     Argmax,
-    /// Probabilities at one of the temperatures 0.5, 1 and 2, counted from 0.
-    Probable(usize),
+    /// Probabilities at temperature ½, 1 and 2.
+    SoftmaxHalf,
+    SoftmaxOne,
+    SoftmaxTwo,
+    /// All that was generated.
     GeneratedIds,
 }
 
 impl Station {
-    /// In the order in which a pass comes by them.
-    pub const ALL: [Station; 27] = [
+    pub const ALL: [Station; 29] = [
         Station::Embedding,
         Station::LayerNorm1,
         Station::Query,
         Station::Key,
         Station::Value,
+        Station::QueryRotated,
+        Station::KeyRotated,
         Station::CachedKeys,
         Station::CachedValues,
         Station::Scores,
@@ -60,15 +67,15 @@ impl Station {
         Station::Logits,
         Station::SelectedLogits,
         Station::Argmax,
-        Station::Probable(0),
-        Station::Probable(1),
-        Station::Probable(2),
+        Station::SoftmaxHalf,
+        Station::SoftmaxOne,
+        Station::SoftmaxTwo,
         Station::GeneratedIds,
     ];
 
-    /// Whether every layer has it.
-    pub fn is_in_a_block(self) -> bool {
-        self > Station::Embedding && self < Station::FinalLayerNorm
+    /// Inside a block: there is one for each layer.
+    pub fn is_of_a_layer(self) -> bool {
+        (Station::LayerNorm1..=Station::BlockOutput).contains(&self)
     }
 
     /// The tensor's name in a capture. `step` counts the passes of a generation, 0 for the prefill; layers other than 0
@@ -80,6 +87,8 @@ impl Station {
             Station::Query => "cp02.q",
             Station::Key => "cp02.k",
             Station::Value => "cp02.v",
+            Station::QueryRotated => "cp02.q_rope",
+            Station::KeyRotated => "cp02.k_rope",
             Station::CachedKeys => return suffixed(format!("cp03.step{step}.k"), layer),
             Station::CachedValues => return suffixed(format!("cp03.step{step}.v"), layer),
             Station::Scores => "cp04.scores",
@@ -98,9 +107,9 @@ impl Station {
             Station::Logits => "cp08.logits",
             Station::SelectedLogits => "cp09.logits",
             Station::Argmax => "cp10.argmax",
-            Station::Probable(0) => "cp11.probs.t0.5",
-            Station::Probable(1) => "cp11.probs.t1.0",
-            Station::Probable(_) => "cp11.probs.t2.0",
+            Station::SoftmaxHalf => "cp11.probs.t0.5",
+            Station::SoftmaxOne => "cp11.probs.t1.0",
+            Station::SoftmaxTwo => "cp11.probs.t2.0",
             Station::GeneratedIds => "cp12.ids",
         };
         suffixed(name.to_owned(), layer)

@@ -2,9 +2,15 @@
 
 pub mod capture;
 #[cfg(feature = "bdd")]
+pub mod diagnose;
+#[cfg(feature = "bdd")]
 pub mod faults;
 pub mod oracle;
+pub mod station;
 pub mod tap;
+pub mod tolerance;
 
 pub use capture::Capture;
+pub use station::Place;
 pub use tap::Recorder;
+pub use tolerance::{Profile, Tolerance};

@@ -11,15 +11,13 @@
 
 mod operations;
 mod pass;
-mod place;
 mod run;
 mod stations;
 
 pub use operations::*;
 pub use pass::{Cache, Given, Nothing, Pass, written};
-pub use place::{Place, TEMPERATURES};
 pub use run::{Request, Run, run, trace};
-pub use stations::{Feed, Honest, Operations, honest};
+pub use stations::{Feed, Honest, Operations, honest, temperature};
 
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{Gpt2Configuration, ModelError, Weight, Weights};

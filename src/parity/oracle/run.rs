@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::pass::{Cache, Nothing, Pass};
-use super::{Honest, Model, Operations, OracleError, Place, Tensor};
+use super::{Honest, Model, Operations, OracleError, Tensor};
 use crate::layers::Station;
 use crate::model::{Gpt2Configuration, Weights};
+use crate::parity::Place;
 use crate::parity::capture::{Capture, Manifest, Sizes, Tensor as Captured};
 
 /// What to run, and how much of it to show.
@@ -104,13 +105,16 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
     Ok(shown)
 }
 
+/// What a GPT-2 has not, and what is of a whole generation.
+const NOT_OF_A_PASS: &[Station] = &[Station::QueryRotated, Station::KeyRotated, Station::GeneratedIds];
+
 /// The stations of a prefill, in the order of execution.
 fn places(layers: usize, every_layer: bool) -> Vec<Place> {
     let mut places = Vec::new();
-    for station in Station::ALL.into_iter().filter(|station| *station != Station::GeneratedIds) {
+    for station in Station::ALL.into_iter().filter(|station| !NOT_OF_A_PASS.contains(station)) {
         let shown = match station {
             Station::BlockOutput => layers,
-            station if station.is_in_a_block() && every_layer => layers,
+            station if station.is_of_a_layer() && every_layer => layers,
             _ => 1,
         };
         places.extend((0..shown).map(|layer| Place::new(station, layer, 0)));

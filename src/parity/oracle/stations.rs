@@ -3,7 +3,7 @@
 use super::operations::{add, argmax, causal_mask, embed, gelu, head, layer_norm, linear, linear_columns, merge, row};
 use super::operations::{scores, softmax};
 use super::pass::{Pass, written};
-use super::{Model, TEMPERATURES, Tensor};
+use super::{Model, Tensor};
 use crate::layers::Station;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{Gpt2Configuration, ModelError};
@@ -115,10 +115,22 @@ pub fn honest<O: Operations>(pass: &Pass<'_, O>, station: Station, layer: usize)
         Station::Logits => head(&*get(Station::FinalLayerNorm)?, &pass.model.head()?), // [T, V]
         Station::SelectedLogits => row(&*get(Station::Logits)?, pass.rows() - 1),      // [V]
         Station::Argmax => Tensor::new(&[1], vec![argmax(&*get(Station::SelectedLogits)?) as f64]),
-        Station::Probable(which) => {
-            softmax(&get(Station::SelectedLogits)?.map(|logit| logit / TEMPERATURES[which.min(2)])) // [V]
+        Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo => {
+            softmax(&get(Station::SelectedLogits)?.map(|logit| logit / temperature(station))) // [V]
         }
         // Of a whole generation, and of no pass: the first of them.
         Station::GeneratedIds => (*get(Station::Argmax)?).clone(),
+        // Of architectures with rotary positions; here nothing turns.
+        Station::QueryRotated => (*get(Station::Query)?).clone(),
+        Station::KeyRotated => (*get(Station::Key)?).clone(),
     })
+}
+
+/// The temperature of one of the stations of checkpoint 11.
+pub fn temperature(station: Station) -> f64 {
+    match station {
+        Station::SoftmaxHalf => 0.5,
+        Station::SoftmaxTwo => 2.0,
+        _ => 1.0,
+    }
 }

@@ -5,7 +5,7 @@ use super::super::{Entry, Reveal};
 use super::CACHED;
 use crate::layers::Station;
 
-const PROBABLE: &[Station] = &[Station::Probable(0), Station::Probable(1), Station::Probable(2)];
+const PROBABLE: &[Station] = &[Station::SoftmaxHalf, Station::SoftmaxOne, Station::SoftmaxTwo];
 
 pub const ROW: &[Entry] = &[
     Entry::new(FirstRow, "logits of the first position selected")

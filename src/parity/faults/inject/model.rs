@@ -6,7 +6,7 @@ use super::{Faulty, Here};
 use crate::layers::Station;
 use crate::model::{ModelError, Weight};
 use crate::parity::faults::Fault;
-use crate::parity::oracle::{self, Given, TEMPERATURES, Tensor, add, honest};
+use crate::parity::oracle::{self, Given, Tensor, add, honest};
 
 /// h = x + attention, or y = h + MLP: [T, C]
 pub fn residual(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
@@ -160,9 +160,9 @@ pub fn argmax_of(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError
 }
 
 /// [V]
-pub fn probable(here: Here<'_>, pass: &Faulty<'_>, which: usize) -> Result<Tensor, ModelError> {
+pub fn probable(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
     let logits = pass.get(Station::SelectedLogits, 0)?;
-    let temperature = TEMPERATURES[which.min(2)];
+    let temperature = oracle::temperature(here.station);
     let tempered = logits.map(|logit| {
         if here.has(Fault::TemperatureMultiplies) {
             logit * temperature
