@@ -1,6 +1,5 @@
 //! A capture against a golden, against the f64 reference, against its own inputs, and against another of the same worker.
 
-use super::steps::Steps;
 use crate::harness::ladder::reference::Reference;
 use crate::harness::{Finding, Verdict};
 use crate::parity::capture::{Capture, Tensor};
@@ -66,8 +65,8 @@ fn differs(row: &Row, diff: &Diff) -> Finding {
 
 /// Each step is what the reference makes of the capture's own inputs to it.
 pub fn follows(found: &Capture, reference: &Reference, checkpoint: u8) -> Result<(), Finding> {
-    let steps = Steps::new(reference.model());
-    let diff = diff(found, found, Options { insight: Some(&steps), ..Options::default() });
+    let model = reference.model();
+    let diff = diff(found, found, Options { insight: Some(&model), ..Options::default() });
     let mut judged = 0;
     for row in diff.rows.iter().filter(|row| row.place.is_some_and(|place| place.checkpoint() == checkpoint)) {
         let Some(local) = &row.local else { continue };

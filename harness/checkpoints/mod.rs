@@ -8,7 +8,6 @@ pub mod captured;
 pub mod judge;
 pub mod models;
 pub mod properties;
-pub mod steps;
 pub mod subject;
 
 pub use captured::Captured;

@@ -11,6 +11,7 @@ mod contract;
 mod cpu;
 mod diff;
 mod generate;
+mod faults;
 mod gguf;
 mod haiku;
 mod hostile;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<(String, fn())> {
         cpu::TESTS,
         diff::TESTS,
         generate::TESTS,
+        faults::TESTS,
         gguf::TESTS,
         haiku::TESTS,
         hostile::TESTS,

@@ -78,16 +78,6 @@ impl Station {
         (Station::LayerNorm1..=Station::BlockOutput).contains(&self)
     }
 
-    /// Of the probabilities of checkpoint 11.
-    pub fn temperature(self) -> Option<f64> {
-        match self {
-            Station::SoftmaxHalf => Some(0.5),
-            Station::SoftmaxOne => Some(1.0),
-            Station::SoftmaxTwo => Some(2.0),
-            _ => None,
-        }
-    }
-
     /// The tensor's name in a capture. `step` counts the passes of a generation, 0 for the prefill; layers other than 0
     /// get a suffix where the name does not have the layer anyway.
     pub fn name(self, layer: usize, step: usize) -> String {

@@ -4,6 +4,8 @@ pub mod capture;
 pub mod compare;
 pub mod diff;
 #[cfg(feature = "bdd")]
+pub mod diagnose;
+#[cfg(feature = "bdd")]
 pub mod faults;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
@@ -17,4 +19,6 @@ pub use capture::Capture;
 pub use log::Log;
 pub use station::Place;
 pub use tap::{Recorder, Scope};
+pub use station::Place;
+pub use tap::Recorder;
 pub use tolerance::{Profile, Tolerance};

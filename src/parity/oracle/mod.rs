@@ -17,7 +17,7 @@ mod stations;
 pub use operations::*;
 pub use pass::{Cache, Given, Nothing, Pass, written};
 pub use run::{Request, Run, run, trace};
-pub use stations::{Feed, Honest, Operations, honest};
+pub use stations::{Feed, Honest, Operations, honest, temperature};
 
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{Gpt2Configuration, ModelError, Weight, Weights};

@@ -109,11 +109,13 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
     Ok(shown)
 }
 
+/// What a GPT-2 has not, and what is of a whole generation.
+const NOT_OF_A_PASS: &[Station] = &[Station::QueryRotated, Station::KeyRotated, Station::GeneratedIds];
+
 /// The stations of a prefill, in the order of execution.
 fn places(layers: usize, every_layer: bool) -> Vec<Place> {
     let mut places = Vec::new();
-    let of_others = [Station::QueryRotated, Station::KeyRotated, Station::GeneratedIds];
-    for station in Station::ALL.into_iter().filter(|station| !of_others.contains(station)) {
+    for station in Station::ALL.into_iter().filter(|station| !NOT_OF_A_PASS.contains(station)) {
         let shown = match station {
             Station::BlockOutput => layers,
             station if station.is_of_a_layer() && every_layer => layers,

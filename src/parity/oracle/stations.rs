@@ -116,13 +116,21 @@ pub fn honest<O: Operations>(pass: &Pass<'_, O>, station: Station, layer: usize)
         Station::SelectedLogits => row(&*get(Station::Logits)?, pass.rows() - 1),      // [V]
         Station::Argmax => Tensor::new(&[1], vec![argmax(&*get(Station::SelectedLogits)?) as f64]),
         Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo => {
-            let temperature = station.temperature().unwrap_or(1.0);
-            softmax(&get(Station::SelectedLogits)?.map(|logit| logit / temperature)) // [V]
+            softmax(&get(Station::SelectedLogits)?.map(|logit| logit / temperature(station))) // [V]
         }
-        // Of architectures that turn queries and keys by their positions; here they are as they came.
-        Station::QueryRotated => (*get(Station::Query)?).clone(),
-        Station::KeyRotated => (*get(Station::Key)?).clone(),
         // Of a whole generation, and of no pass: the first of them.
         Station::GeneratedIds => (*get(Station::Argmax)?).clone(),
+        // Of architectures with rotary positions; here nothing turns.
+        Station::QueryRotated => (*get(Station::Query)?).clone(),
+        Station::KeyRotated => (*get(Station::Key)?).clone(),
     })
+}
+
+/// The temperature of one of the stations of checkpoint 11.
+pub fn temperature(station: Station) -> f64 {
+    match station {
+        Station::SoftmaxHalf => 0.5,
+        Station::SoftmaxTwo => 2.0,
+        _ => 1.0,
+    }
 }

@@ -63,8 +63,9 @@ impl Here<'_> {
     /// The variant of a fault that acts here.
     fn variant(self, fault: Fault) -> Option<usize> {
         let here = |injection: &&Injection| {
-            let in_scope = injection.layer.is_none_or(|layer| self.station.is_of_a_layer() && layer == self.layer);
-            injection.fault == fault && in_scope && fault.entry().acts.contains(&self.station)
+            injection.fault == fault
+                && injection.layer.is_none_or(|layer| self.station.is_of_a_layer() && layer == self.layer)
+                && fault.entry().acts.contains(&self.station)
         };
         self.faults.iter().find(here).map(|injection| injection.variant)
     }
@@ -120,10 +121,8 @@ impl Operations for Injected {
             Station::Logits => model::logits(here, pass),
             Station::SelectedLogits => model::selected(here, pass),
             Station::Argmax => model::argmax_of(here, pass),
-            Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo => {
-                model::probable(here, pass, station.temperature().unwrap_or(1.0))
-            }
-            Station::QueryRotated | Station::KeyRotated | Station::BlockOutput | Station::GeneratedIds => {
+            Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo => model::probable(here, pass),
+            Station::BlockOutput | Station::GeneratedIds | Station::QueryRotated | Station::KeyRotated => {
                 honest(pass, station, layer)
             }
         }

@@ -160,8 +160,9 @@ pub fn argmax_of(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError
 }
 
 /// [V]
-pub fn probable(here: Here<'_>, pass: &Faulty<'_>, temperature: f64) -> Result<Tensor, ModelError> {
+pub fn probable(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
     let logits = pass.get(Station::SelectedLogits, 0)?;
+    let temperature = oracle::temperature(here.station);
     let tempered = logits.map(|logit| {
         if here.has(Fault::TemperatureMultiplies) {
             logit * temperature
