@@ -4,6 +4,7 @@
 mod answer;
 mod callback;
 mod document;
+mod fault;
 mod haiku;
 mod job;
 mod ladder;

@@ -43,3 +43,23 @@ Feature: Checkpoint 1, layer norm
       | key            | subject    |
       | ordinary       | tiny/hello |
       | small-variance | flat/hello |
+
+  @case:selftest/faults/01 @LL-CP-01 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault                | shows     |
+      | unbiased-variance    | cp01.ln_1 |
+      | epsilon1e6           | cp01.ln_1 |
+      | epsilon1e12          | cp01.ln_1 |
+      | epsilon-outside-root | cp01.ln_1 |
+      | mean-not-subtracted  | cp01.ln_1 |
+      | wrong-axis           | cp01.ln_1 |
+      | scale-missing        | cp01.ln_1 |
+      | shift-missing        | cp01.ln_1 |
+      | rms-norm             | cp01.ln_1 |
+      | other-epsilon        | cp01.ln_1 |
+      | root-missing         | cp01.ln_1 |

@@ -37,3 +37,20 @@ Feature: Checkpoint 2, q, k and v
   Scenario: q, k and v are three different tensors
     Given the worker's capture of "tiny/hello"
     Then "cp02.q" is "different from k and v"
+
+  @case:selftest/faults/02 @LL-CP-02 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault                   | shows  |
+      | projection-transposed   | cp02.q |
+      | projection-bias-missing | cp02.q |
+      | key-value-swapped       | cp02.k |
+      | query-key-swapped       | cp02.q |
+      | heads-interleaved       | cp02.q |
+      | split-per-head          | cp02.q |
+      | one-bias-missing        | cp02.q |
+      | query-value-swapped     | cp02.q |

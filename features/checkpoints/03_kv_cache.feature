@@ -54,3 +54,19 @@ Feature: Checkpoint 3, KV cache
     And the worker's capture of the same prompt and its first generated token
     Then "cp03.step1.k" of the first agrees with "cp03.step0.k" of the second
     And "cp03.step1.v" of the first agrees with "cp03.step0.v" of the second
+
+  @case:selftest/faults/03 @LL-CP-03 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault                | shows              |
+      | written-late         | cp03.step0.k       |
+      | written-early        | cp03.step0.k       |
+      | start-never-advanced | cp03.step1.k       |
+      | value-in-key-slot    | cp03.step0.k       |
+      | stale-entry          | cp03.step0.k       |
+      | other-layers-cache   | cp03.step0.k.L01   |
+      | square-mask          | cp04.scores_masked |

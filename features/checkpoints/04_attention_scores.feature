@@ -48,3 +48,23 @@ Feature: Checkpoint 4, attention scores
     Given the worker's capture of "tiny/quick-brown"
     And the worker's capture of the same prompt with another last token
     Then the captures are the same before their last position, bit for bit
+
+  @case:selftest/faults/04 @LL-CP-04 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault               | shows              |
+      | score-scale-missing | cp04.scores        |
+      | scaled-by-head-size | cp04.scores        |
+      | key-not-transposed  | cp04.scores        |
+      | mask-missing        | cp04.scores_masked |
+      | current-masked      | cp04.scores_masked |
+      | future-visible      | cp04.scores_masked |
+      | mask-too-small      | cp04.scores_masked |
+      | position-bias       | cp04.scores        |
+      | masked-to-zero      | cp04.scores_masked |
+      | mask-reversed       | cp04.scores_masked |
+      | scaled-by-width     | cp04.scores        |

@@ -43,3 +43,20 @@ Feature: Checkpoint 5, attention output
     Given the worker's capture of "recipe-odd/hello"
     And the worker's capture of the same model with its heads in another order
     Then "cp05.attn_out" of the first agrees with "cp05.attn_out" of the second
+
+  @case:selftest/faults/05 @LL-CP-05 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault               | shows         |
+      | softmax-wrong-axis  | cp05.probs    |
+      | softmax-missing     | cp05.probs    |
+      | other-heads-values  | cp05.merged   |
+      | merged-head-first   | cp05.merged   |
+      | output-bias-missing | cp05.attn_out |
+      | output-transposed   | cp05.attn_out |
+      | mask-after-softmax  | cp05.probs    |
+      | even-attention      | cp05.probs    |

@@ -38,3 +38,20 @@ Feature: Checkpoint 6, feed-forward
     Given the worker's capture of "tiny/hello"
     Then "cp06.c_fc" is "as wide inside as the model says"
     And "cp06.gelu" is "as wide inside as the model says"
+
+  @case:selftest/faults/06 @LL-CP-06 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault                     | shows       |
+      | erf-gelu                  | cp06.gelu   |
+      | relu                      | cp06.gelu   |
+      | silu                      | cp06.gelu   |
+      | gelu-missing              | cp06.gelu   |
+      | hidden-bias-missing       | cp06.c_fc   |
+      | feed-forward-bias-missing | cp06.c_proj |
+      | quick-gelu                | cp06.gelu   |
+      | feed-forward-transposed   | cp06.c_fc   |

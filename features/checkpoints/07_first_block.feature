@@ -37,3 +37,24 @@ Feature: Checkpoint 7, the first block
   Scenario: A block changes its input and keeps its spread
     Given the worker's capture of "tiny/hello"
     Then "cp07.block" is "different from its input and not collapsed"
+
+  @case:selftest/faults/07 @LL-CP-07 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault                   | shows              |
+      | post-norm               | cp01.ln_1          |
+      | first-residual-missing  | cp07.attn_residual |
+      | second-residual-missing | cp07.block         |
+      | residual-twice          | cp07.attn_residual |
+      | second-norm-skipped     | cp06.ln_2          |
+      | first-norms-weights     | cp06.ln_2          |
+      | parallel                | cp06.ln_2          |
+      | first-norm-skipped      | cp01.ln_1          |
+      | attention-skipped       | cp07.attn_residual |
+      | feed-forward-skipped    | cp07.block         |
+      | residual-from-input     | cp07.block         |
+      | other-layers-weights    | cp01.ln_1.L01      |

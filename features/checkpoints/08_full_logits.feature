@@ -43,3 +43,24 @@ Feature: Checkpoint 8, all blocks and the logits
     Given the worker's capture of "tiny/quick-brown"
     And the worker's capture of the same prompt with another last token
     Then the captures are the same before their last position, bit for bit
+
+  @case:selftest/faults/08 @LL-CP-08 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault               | shows             |
+      | last-block-skipped  | cp08.block.{last} |
+      | block-twice         | cp07.block        |
+      | layers-reversed     | cp01.ln_1         |
+      | final-norm-skipped  | cp08.ln_f         |
+      | final-norm-twice    | cp08.ln_f         |
+      | untied-head         | cp08.logits       |
+      | head-bias           | cp08.logits       |
+      | position-off-by-one | cp00.embed        |
+      | position-missing    | cp00.embed        |
+      | embedding-scaled    | cp00.embed        |
+      | block-skipped       | cp07.block        |
+      | logits-scaled       | cp08.logits       |

@@ -42,3 +42,15 @@ Feature: Checkpoint 9, the selected logits
       | key         | subject           |
       | one-token   | recipe-odd/single |
       | many-tokens | tiny/quick-brown  |
+
+  @case:selftest/faults/09 @LL-CP-09 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault            | shows       |
+      | first-row        | cp09.logits |
+      | last-but-one-row | cp09.logits |
+      | mean-of-rows     | cp09.logits |

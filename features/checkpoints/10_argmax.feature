@@ -32,3 +32,16 @@ Feature: Checkpoint 10, argmax
       | key  | subject     |
       | tiny | tiny/hello  |
       | ties | twins/hello |
+
+  @case:selftest/faults/10 @LL-CP-10 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault               | shows       |
+      | argmin              | cp10.argmax |
+      | argmax-of-wrong-row | cp10.argmax |
+      | highest-on-ties     | cp10.argmax |
+      | sampled-at-zero     | cp10.argmax |

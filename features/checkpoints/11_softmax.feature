@@ -32,3 +32,16 @@ Feature: Checkpoint 11, softmax
       | key  | subject    |
       | tiny | tiny/hello |
       | loud | loud/hello |
+
+  @case:selftest/faults/11 @LL-CP-11 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault                  | shows           |
+      | temperature-multiplies | cp11.probs.t0.5 |
+      | temperature-ignored    | cp11.probs.t0.5 |
+      | maximum-not-subtracted | cp11.probs.t0.5 |
+      | log-softmax            | cp11.probs.t0.5 |

@@ -32,3 +32,19 @@ Feature: Checkpoint 12, end to end
   Scenario: The text that was streamed is the text that was captured
     Given the worker's capture of "tiny/hello"
     Then the streamed text is that of the capture
+
+  @case:selftest/faults/12 @LL-CP-12 @must @selftest
+  Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>
+    Given the reference with the fault "<fault>"
+    Then it shows first at "<shows>", and nowhere that it does not touch
+    And the diagnosis names it
+
+    Examples:
+      | fault              | shows        |
+      | cache-dropped      | cp03.step1.k |
+      | position-restarted | cp03.step1.k |
+      | prompt-twice       | cp00.embed   |
+      | token-not-appended | cp03.step1.k |
+      | stops-early        | cp12.ids     |
+      | beginning-of-text  | cp00.embed   |
+      | joined-with-spaces | cp12.text    |

@@ -7,6 +7,7 @@ mod cell;
 mod checkpoint;
 mod counters;
 mod document;
+mod fault;
 mod haiku;
 mod job;
 pub mod jobs;
@@ -53,6 +54,8 @@ pub struct Scene {
     haiku: haiku::Haiku,
     climb: ladder::Climb,
     captures: checkpoint::Captures,
+    /// A fault in the reference, on several models.
+    kills: Vec<crate::parity::faults::Kill>,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -91,6 +94,7 @@ impl Scene {
             haiku: haiku::Haiku::default(),
             climb: ladder::Climb::default(),
             captures: checkpoint::Captures::default(),
+            kills: Vec::new(),
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),

@@ -16,7 +16,10 @@ fn all_are_caught_and_named() {
         .map(|kill| {
             let (fault, model, first) = (kill.fault, &kill.model, &kill.first);
             let named: Vec<Fault> = kill.diagnosis.faults().collect();
-            format!("{fault:?} on {model}: {:?}; first {first:?}, expected {}; named {named:?}", kill.outcome, kill.expected)
+            format!(
+                "{fault:?} on {model}: {:?}; first {first:?}, expected {}; named {named:?}",
+                kill.outcome, kill.expected
+            )
         })
         .collect();
     assert!(told.is_empty(), "{} of {} get through:\n{}", told.len(), matrix.kills.len(), told.join("\n"));
@@ -31,7 +34,10 @@ fn every_variant_is_named() {
         for variant in 1..entry.variants.len() {
             let kill = kill(entry, variant, &trial, &honest).expect("the model runs");
             if matches!(kill.outcome, Outcome::Survived | Outcome::Unnamed) || !kill.diagnosis.names(entry.fault) {
-                told.push(format!("{:?} {variant}: {:?} {:?} {}", entry.fault, kill.outcome, kill.first, kill.diagnosis));
+                told.push(format!(
+                    "{:?} {variant}: {:?} {:?} {}",
+                    entry.fault, kill.outcome, kill.first, kill.diagnosis
+                ));
             }
         }
     }

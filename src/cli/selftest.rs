@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::verify::interrupt;
 use crate::harness::catalogue::{Catalogue, Script, address_of};
+use crate::harness::cheats::{CHEATS, Cheat};
 use crate::harness::exit::Exit;
 use crate::harness::runner::{self, CaseOutcome, Played, Terms};
 use crate::harness::scripted::{MISTAKES, Mistake, ODDITIES, Oddity};
@@ -16,7 +17,9 @@ use crate::harness::selection::{BuiltInBackend, TargetKind, TargetRequest};
 use crate::harness::session::Session;
 use crate::harness::verdict::Verdict;
 use crate::harness::writers::human::block;
+use crate::harness::writers::kill_matrix::lines;
 use crate::harness::writers::{Desk, News, Reporter};
+use crate::parity::faults::kill_matrix;
 use crate::steps::World;
 
 #[derive(Debug, clap::Args)]
@@ -46,15 +49,16 @@ enum Kind {
     Honest,
     Mistake,
     Oddity,
+    Cheat,
 }
 
 impl Kind {
     fn word(self, holds: bool) -> &'static str {
         match (self, holds) {
             (Kind::Honest, true) => "PASSED",
-            (Kind::Mistake, true) => "CAUGHT",
+            (Kind::Mistake | Kind::Cheat, true) => "CAUGHT",
             (Kind::Oddity, true) => "ACCEPTED",
-            (Kind::Mistake, false) => "MISSED",
+            (Kind::Mistake | Kind::Cheat, false) => "MISSED",
             (Kind::Honest | Kind::Oddity, false) => "REFUSED",
         }
     }
@@ -65,6 +69,14 @@ impl Trial {
     fn of(scenario: &gherkin::Scenario) -> Option<Trial> {
         let quoted = |step: &gherkin::Step| step.value.split('"').nth(1).map(str::to_owned);
         let [given, when, ..] = &scenario.steps[..] else { return None };
+        if let Some(cheat) = given.value.strip_prefix("the cheat ") {
+            let cheat = Cheat::named(cheat.trim_matches('"'))?;
+            let cases = format!("rung {}", cheat.caught_by.number());
+            return Some(Trial { kind: Kind::Cheat, name: cheat.name.to_owned(), cases });
+        }
+        if !given.value.starts_with("the scripted worker") {
+            return None;
+        }
         let cases = quoted(when)?;
         let (kind, name) = match quoted(given) {
             Some(name) if Mistake::named(&name).is_some() => (Kind::Mistake, name),
@@ -79,6 +91,7 @@ impl Trial {
             Kind::Honest => "Nothing is wrong or unusual.",
             Kind::Mistake => Mistake::named(&self.name).map_or("", |mistake| mistake.description),
             Kind::Oddity => Oddity::named(&self.name).map_or("", |oddity| oddity.description),
+            Kind::Cheat => Cheat::named(&self.name).map_or("", |cheat| cheat.does),
         }
     }
 
@@ -160,21 +173,43 @@ fn carry_out(flags: &Flags) -> Result<Exit, Exit> {
     let told = |(held, broken): (usize, usize)| format!("{held} of {}", held + broken);
     let _ = writeln!(
         out,
-        "\nmistakes caught: {} · oddities accepted: {} · areas passed by the honest worker: {} · {:.1} s",
+        "\nmistakes caught: {} · cheats caught: {} · oddities accepted: {} · areas passed by the honest worker: {} · {:.1} s",
         told(count(Kind::Mistake)),
+        told(count(Kind::Cheat)),
         told(count(Kind::Oddity)),
         told(count(Kind::Honest)),
         since.elapsed().as_secs_f64()
     );
+    let faults = if flags.names.is_empty() { kill_faults(&mut out)? } else { true };
     let held = |outcome: &CaseOutcome| outcome.verdict == Verdict::Pass;
     let whole = played.outcomes.len() == planned && played.outcomes.iter().all(held);
     let complete = !flags.names.is_empty() || without_case.is_empty();
-    Ok(if whole && complete { Exit::Passed } else { Exit::SelfTestFailed })
+    Ok(if whole && complete && faults { Exit::Passed } else { Exit::SelfTestFailed })
+}
+
+/// Every numeric fault in the reference, and where it was caught; whether all were.
+fn kill_faults(out: &mut impl Write) -> Result<bool, Exit> {
+    let since = Instant::now();
+    let matrix = kill_matrix().map_err(|problem| {
+        super::complain(&problem);
+        Exit::Internal
+    })?;
+    let missed = matrix.survivors().count();
+    let _ = writeln!(
+        out,
+        "\n{}\nfaults caught at their station and named: {} of {} (on 3 models) · {:.1} s",
+        lines(&matrix),
+        matrix.kills.len() - missed,
+        matrix.kills.len(),
+        since.elapsed().as_secs_f64()
+    );
+    Ok(missed == 0)
 }
 
 /// Mistakes and oddities of the tables for which no case is named.
 fn named_nowhere(trials: &BTreeMap<String, Trial>) -> Vec<&'static str> {
     let names = MISTAKES.iter().map(|mistake| mistake.name).chain(ODDITIES.iter().map(|oddity| oddity.name));
+    let names = names.chain(CHEATS.iter().map(|cheat| cheat.name));
     names.filter(|name| !trials.values().any(|trial| trial.name == *name)).collect()
 }
 

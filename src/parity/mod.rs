@@ -2,9 +2,9 @@
 
 pub mod capture;
 pub mod compare;
-pub mod diff;
 #[cfg(feature = "bdd")]
 pub mod diagnose;
+pub mod diff;
 #[cfg(feature = "bdd")]
 pub mod faults;
 #[cfg(feature = "llama-cpp")]
@@ -19,6 +19,4 @@ pub use capture::Capture;
 pub use log::Log;
 pub use station::Place;
 pub use tap::{Recorder, Scope};
-pub use station::Place;
-pub use tap::Recorder;
 pub use tolerance::{Profile, Tolerance};

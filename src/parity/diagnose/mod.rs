@@ -107,7 +107,10 @@ pub fn step_tolerance(place: Place, profile: Profile) -> f64 {
 impl fmt::Display for Diagnosis {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.findings.is_empty() {
-            return write!(out, "every step is right on its own inputs: no step alone is wrong by more than f32 rounding");
+            return write!(
+                out,
+                "every step is right on its own inputs: no step alone is wrong by more than f32 rounding"
+            );
         }
         for (number, finding) in self.findings.iter().enumerate() {
             if number > 0 {

@@ -65,7 +65,10 @@ fn local(found: &Found<'_>, place: Place, findings: &mut [Finding], small: bool)
     let mut explained = false;
     for finding in findings.iter_mut().filter(|finding| !finding.faults.is_empty()) {
         let fits = |named: &Named| {
-            [anywhere(named.injection), named.injection].map(|one| case.explained(&Injected::from(one))).iter().any(Option::is_some)
+            [anywhere(named.injection), named.injection]
+                .map(|one| case.explained(&Injected::from(one)))
+                .iter()
+                .any(Option::is_some)
         };
         let fitting: Vec<bool> = finding.faults.iter().map(fits).collect();
         if fitting.contains(&true) {
@@ -135,8 +138,13 @@ impl Case<'_> {
             decode || self.honest.stations.iter().any(|(station, layer)| injected.acts(*station, *layer))
         };
         // Where several layers had to be computed as one, a fault may be in each of them or in all.
-        let blocks: BTreeSet<usize> =
-            self.honest.stations.iter().filter(|(station, _)| station.is_of_a_layer()).map(|(_, layer)| *layer).collect();
+        let blocks: BTreeSet<usize> = self
+            .honest
+            .stations
+            .iter()
+            .filter(|(station, _)| station.is_of_a_layer())
+            .map(|(_, layer)| *layer)
+            .collect();
         let only_one_block =
             blocks.len() == 1 && self.honest.stations.iter().all(|(station, _)| station.is_of_a_layer());
         let everywhere = if only_one_block { None } else { Some(None) };
@@ -297,8 +305,13 @@ fn generated(found: &Found<'_>, reference: Option<&Capture>, findings: &[Finding
     if gives(known.clone()) {
         return None;
     }
-    let faults =
-        [Fault::StopsEarly, Fault::TokenNotAppended, Fault::CacheDropped, Fault::PositionRestarted, Fault::SampledAtZero];
+    let faults = [
+        Fault::StopsEarly,
+        Fault::TokenNotAppended,
+        Fault::CacheDropped,
+        Fault::PositionRestarted,
+        Fault::SampledAtZero,
+    ];
     let mut named: Vec<Named> = Vec::new();
     for fault in faults {
         for variant in 0..fault.entry().variants.len() {
