@@ -84,3 +84,18 @@ fn idle(world: &mut World) {
 fn next_starts(world: &mut World, milliseconds: u64) {
     world.scene.next_job_starts_within(Duration::from_millis(milliseconds)).settle();
 }
+
+#[given("a worker that captures, on a model that the harness knows")]
+fn capturing(world: &mut World) {
+    world.scene.start_capturing().settle();
+}
+
+#[when("it is asked for a prompt that is drawn now")]
+fn probed(world: &mut World) {
+    world.scene.probe().settle();
+}
+
+#[then("its tensors are the reference's at every checkpoint")]
+fn probe_agrees(world: &mut World) {
+    world.scene.probe_is_the_references().settle();
+}

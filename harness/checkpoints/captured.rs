@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::Finding;
-use crate::harness::target::{Start, Target, unique};
+use crate::harness::target::{Start, Target, Worker, unique};
 use crate::harness::transcript::Transcript;
 use crate::parity::Capture;
 
@@ -24,24 +24,40 @@ pub const TOKENS: usize = 12;
 const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A worker that writes captures, and the folder where it writes them.
+pub struct Capturing {
+    worker: Worker,
+    folder: tempfile::TempDir,
+}
+
 /// Starts a worker, runs the prompt and reads the capture. `start` names the model.
 pub fn capture(target: &Target, start: &Start, prompt: &str, every_layer: bool) -> Result<Captured, Finding> {
+    start_capturing(target, start, every_layer)?.run(prompt)
+}
+
+pub fn start_capturing(target: &Target, start: &Start, every_layer: bool) -> Result<Capturing, Finding> {
     let folder = tempfile::tempdir().map_err(|error| Finding::error("a folder for captures", error.to_string()))?;
     let mut start = Start { checkpoint_dir: Some(folder.path().to_path_buf()), ..start.clone() };
     if every_layer {
         start = start.variable("LLORCH_CHECKPOINT_LAYERS", "all");
     }
     let worker = target.start(&start).map_err(|error| without(error.into()))?;
-    let job_id = unique("capture");
-    let job = json!({ "job_id": job_id, "prompt": prompt, "max_tokens": TOKENS, "temperature": 0.0, "seed": 1 });
-    let transcript = worker.run(&job, PATIENCE)?;
-    transcript.completed()?;
-    let path = written(folder.path(), &job_id)?;
-    let capture = Capture::read(&path);
-    let capture = capture.map_err(|error| {
-        transcript.evidence(Finding::fail("a capture in the format of the contract", error.to_string()))
-    })?;
-    Ok(Captured { capture, transcript })
+    Ok(Capturing { worker, folder })
+}
+
+impl Capturing {
+    pub fn run(&self, prompt: &str) -> Result<Captured, Finding> {
+        let job_id = unique("capture");
+        let job = json!({ "job_id": job_id, "prompt": prompt, "max_tokens": TOKENS, "temperature": 0.0, "seed": 1 });
+        let transcript = self.worker.run(&job, PATIENCE)?;
+        transcript.completed()?;
+        let path = written(self.folder.path(), &job_id)?;
+        let capture = Capture::read(&path);
+        let capture = capture.map_err(|error| {
+            transcript.evidence(Finding::fail("a capture in the format of the contract", error.to_string()))
+        })?;
+        Ok(Captured { capture, transcript })
+    }
 }
 
 /// A worker that can't be started with `--checkpoint-dir` has no white-box part; whether it starts at all, others ask.

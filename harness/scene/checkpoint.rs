@@ -98,15 +98,11 @@ impl Scene {
             let other = reference.encode(other);
             other.len() == ids.len() && other[..ids.len() - 1] == ids[..ids.len() - 1] && other != ids
         };
-        let stem: String = text.chars().take(text.chars().count() - 1).collect();
-        let stems = [
-            stem.clone(),
-            stem.trim_end_matches(char::is_alphabetic).to_owned(),
-            text.trim_end_matches(char::is_alphabetic).to_owned(),
-        ];
+        // the text of all tokens but the last, and another after it
+        let stem = reference.text(&ids[..ids.len() - 1]);
         let candidates =
-            stems.iter().flat_map(|stem| ["x", "!", "k", "z", "the", "a", "fog"].map(|end| format!("{stem}{end}")));
-        let found = candidates.into_iter().find(|candidate| same_but_last(candidate));
+            (0..reference.file.configuration.vocab_size as u32).map(|id| format!("{stem}{}", reference.text(&[id])));
+        let found = candidates.into_iter().find(|other| same_but_last(other));
         let prompt =
             found.ok_or_else(|| Finding::error("a prompt that differs in its last token only", format!("{text:?}")))?;
         self.capture_prompt(&prompt)

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::Scene;
 use super::model::computes_for_seconds;
 use crate::harness::Finding;
+use crate::harness::checkpoints::captured::{self, Captured, Capturing, TOKENS};
+use crate::harness::checkpoints::judge;
 use crate::harness::haiku::run::{self, Wanted};
 use crate::harness::ladder::known_answer::{self, Known};
 use crate::harness::ladder::reference::Reference;
@@ -13,7 +15,7 @@ use crate::harness::ladder::stream::{self, Counted};
 use crate::harness::ladder::work;
 use crate::harness::model_files::{self, Element, Form};
 use crate::harness::proof::checks::Outcome;
-use crate::harness::proof::{Judgement, judge};
+use crate::harness::proof::{self, Judgement};
 use crate::harness::selection::ModelFormat;
 use crate::harness::target::unique;
 use crate::model::recipe::{Recipe, Size};
@@ -26,6 +28,8 @@ pub struct Climb {
     reference: Option<Reference>,
     known: Vec<Known>,
     counted: Option<Counted>,
+    capturing: Option<Capturing>,
+    captured: Option<Captured>,
 }
 
 /// Seeds and perturbations that are drawn before the harness gives up finding one whose answer is sure.
@@ -37,7 +41,7 @@ impl Scene {
         let worker = self.worker()?.clone();
         for _ in 0..3 {
             let record = run::run(&*worker, &Wanted::default(), &unique("haiku"))?;
-            self.climb.judgements.push(judge(&record));
+            self.climb.judgements.push(proof::judge(&record));
         }
         Ok(())
     }
@@ -86,6 +90,28 @@ impl Scene {
 
     pub fn seed_repeats(&mut self) -> Result<(), Finding> {
         known_answer::seed_repeats(&*self.worker()?.clone())
+    }
+
+    pub fn start_capturing(&mut self) -> Result<(), Finding> {
+        let path = self.session.known_model()?;
+        self.climb.reference = Some(Reference::open(&path)?);
+        let start = self.session.start(false)?;
+        self.climb.capturing = Some(captured::start_capturing(&self.session.target, &start, false)?);
+        Ok(())
+    }
+
+    pub fn probe(&mut self) -> Result<(), Finding> {
+        let capturing =
+            self.climb.capturing.as_ref().ok_or_else(|| Finding::error("a worker that captures", "none"))?;
+        self.climb.captured = Some(capturing.run(&known_answer::unseen_prompt())?);
+        Ok(())
+    }
+
+    pub fn probe_is_the_references(&mut self) -> Result<(), Finding> {
+        let captured = self.climb.captured.as_ref().ok_or_else(|| Finding::error("a capture", "none was taken"))?;
+        let manifest = &captured.capture.manifest;
+        let reference = self.reference()?.capture(&manifest.token_ids, manifest.steps, TOKENS)?;
+        (1..=9).try_for_each(|checkpoint| judge::agrees(&captured.capture, &reference, checkpoint))
     }
 
     /// A recipe model from a seed that was drawn now.
