@@ -23,6 +23,7 @@ mod model_files;
 mod models;
 mod oddities;
 mod oracle;
+mod parity_log;
 mod pool_manager;
 mod process;
 mod puppets;
@@ -37,6 +38,7 @@ mod selftest;
 mod serve;
 mod sse;
 mod stream;
+mod taps;
 mod target;
 mod tokenizer;
 mod transcript;
@@ -74,6 +76,7 @@ pub fn all() -> Vec<(String, fn())> {
         limits::TESTS,
         model_files::TESTS,
         oracle::TESTS,
+        parity_log::TESTS,
         pool_manager::TESTS,
         process::TESTS,
         reading::TESTS,
@@ -86,6 +89,7 @@ pub fn all() -> Vec<(String, fn())> {
         selftest::TESTS,
         sse::TESTS,
         stream::TESTS,
+        taps::TESTS,
         target::TESTS,
         tokenizer::TESTS,
         transcript::TESTS,

@@ -152,10 +152,14 @@ impl Number {
     }
 }
 
-/// The same number; NaN is itself.
+/// The same number as it is written; NaN is itself.
 impl PartialEq for Number {
     fn eq(&self, other: &Self) -> bool {
-        let (one, other) = (self.as_f64(), other.as_f64());
+        let written = |number: &Number| match *number {
+            Number::F32(value) => shortest(value),
+            other => other.as_f64(),
+        };
+        let (one, other) = (written(self), written(other));
         one == other || (one.is_nan() && other.is_nan())
     }
 }
