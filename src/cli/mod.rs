@@ -5,6 +5,8 @@ pub mod bench;
 pub mod completions;
 pub mod cpud;
 #[cfg(feature = "bdd")]
+pub mod diff;
+#[cfg(feature = "bdd")]
 pub mod list;
 pub mod recipe;
 #[cfg(feature = "bdd")]
@@ -33,6 +35,9 @@ enum Verb {
     /// Print every case with its address, level and requirements.
     #[cfg(feature = "bdd")]
     List(list::Flags),
+    /// Compare two captures: the first place where they part, by how much, and what that looks like.
+    #[cfg(feature = "bdd")]
+    Diff(diff::Flags),
     /// Measure how fast workers are, side by side, beside llama.cpp where it is there.
     #[cfg(feature = "bdd")]
     Bench(bench::Flags),
@@ -57,6 +62,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Verify(flags) => verify::main(flags),
         #[cfg(feature = "bdd")]
         Verb::List(flags) => list::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Diff(flags) => diff::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Bench(flags) => bench::main(flags),
         #[cfg(feature = "bdd")]

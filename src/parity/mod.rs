@@ -4,6 +4,7 @@ pub mod capture;
 pub mod compare;
 pub mod diff;
 pub mod oracle;
+pub mod report;
 pub mod station;
 pub mod tap;
 pub mod tolerance;

@@ -5,6 +5,7 @@
 //! step on its own inputs, the cause by name) comes through [`Insight`], and only through it.
 
 pub mod comparable;
+pub mod figures;
 pub mod formula;
 pub mod location;
 pub mod pattern;

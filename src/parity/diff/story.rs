@@ -2,9 +2,9 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::super::compare::{Shape, Verdict};
 use super::super::station::title;
 use super::super::tolerance::{Profile, Rule};
+use super::figures::{long, short};
 use super::formula::formula;
 use super::{Diff, First, Location, Outcome, Row, Standing};
 
@@ -362,37 +362,6 @@ fn excerpt(ids: &[u32]) -> String {
     format!("[{}{}]", shown.join(", "), if ids.len() > 12 { ", …" } else { "" })
 }
 
-/// Two digits: `7.6e-3`, `1e-5`, `0`.
-pub fn short(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    if !value.is_finite() {
-        return special(value);
-    }
-    let text = format!("{value:.1e}");
-    text.replace(".0e", "e")
-}
-
-/// Seven digits, as f32 has.
-pub fn long(value: f64) -> String {
-    if !value.is_finite() {
-        special(value)
-    } else if value == 0.0 || (1e-3..1e6).contains(&value.abs()) {
-        format!("{value:.6}")
-    } else {
-        format!("{value:.5e}")
-    }
-}
-
-fn special(value: f64) -> String {
-    match value {
-        value if value.is_nan() => "NaN".to_owned(),
-        value if value > 0.0 => "∞".to_owned(),
-        _ => "−∞".to_owned(),
-    }
-}
-
 /// Lines no longer than `width`, broken at spaces.
 fn wrap(sentence: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -408,17 +377,4 @@ fn wrap(sentence: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-/// How a shape is written where there are no numbers to show.
-pub fn shape(shape: &[usize]) -> String {
-    Shape(shape).to_string()
-}
-
-/// For the page: the same words as here.
-pub fn verdict_word(row: &Row) -> &'static str {
-    match row.comparison.verdict {
-        Verdict::Pass => "pass",
-        _ => word(row),
-    }
 }
