@@ -1,6 +1,6 @@
 //! How numbers are written for people.
 
-/// Two digits: `7.6e-3`, `1e-5`, `0`.
+/// As few digits as say it: `7.6e-3`, `0.957`, `1e-5`, `0`.
 pub fn short(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
@@ -8,8 +8,12 @@ pub fn short(value: f64) -> String {
     if !value.is_finite() {
         return special(value);
     }
-    let text = format!("{value:.1e}");
-    text.replace(".0e", "e")
+    match value.abs() {
+        0.01..1.0 => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+        1.0..100.0 => format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+        100.0..100_000.0 => format!("{value:.0}"),
+        _ => format!("{value:.1e}").replace(".0e", "e"),
+    }
 }
 
 /// Seven digits, as f32 has.

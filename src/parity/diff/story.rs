@@ -38,8 +38,8 @@ fn line(text: &mut String, content: &str) {
 
 /// `    word  sentence`, the word in bold.
 fn point(text: &mut String, word: &str, sentence: &str) {
-    let word = paint(Style::new().bold(), &format!("{word:<9}"));
-    let sentence = wrap(sentence, 100).join(&format!("\n{:13}", ""));
+    let word = paint(Style::new().bold(), &format!("{word:<10}"));
+    let sentence = wrap(sentence, 84).join(&format!("\n{:14}", ""));
     line(text, &format!("  {word}  {sentence}"));
 }
 
@@ -49,7 +49,8 @@ fn not_comparable(diff: &Diff, text: &mut String) {
     line(text, &format!("{head}  the two captures are not of the same computation: {}", fields.join(", ")));
     for mismatch in &diff.mismatches {
         point(text, mismatch.field, &format!("expected {}", mismatch.expected));
-        line(text, &format!("{:13}found    {}", "", mismatch.found));
+        let width = 4 + mismatch.field.len().max(10);
+        line(text, &format!("{:<1$}found    {2}", "", width, mismatch.found));
     }
     let advice = match diff.mismatches.iter().any(|mismatch| mismatch.field == "model_digest") {
         true => {
@@ -68,6 +69,9 @@ fn parity(diff: &Diff, text: &mut String) {
         .filter(|(row, numbers)| row.standing() == Standing::Agrees && numbers.tolerance > 0.0)
         .max_by(|(_, a), (_, b)| (a.needed / a.tolerance).total_cmp(&(b.needed / b.tolerance)));
     let closest = closest.map_or(String::new(), |(row, numbers)| {
+        if numbers.needed == 0.0 {
+            return "; every number is equal".to_owned();
+        }
         format!("; the closest to its limit is {}: {} of {}", row.name, short(numbers.needed), short(numbers.tolerance))
     });
     line(

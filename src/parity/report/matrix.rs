@@ -1,6 +1,6 @@
 //! Engines × stations: the whole page in one look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Place;
 use super::super::diff::{Diff, Row, Standing};
@@ -12,13 +12,8 @@ use crate::layers::Station;
 
 /// A row for each engine (or for each layer of one, where it shows several), a column for each station.
 pub fn engines(parent: &mut Html, pairs: &[CapturePair]) {
-    let stations: Vec<Station> = {
-        let mut stations: Vec<Station> =
-            pairs.iter().flat_map(|pair| &pair.diff.rows).filter_map(|row| Some(row.place?.station)).collect();
-        stations.sort();
-        stations.dedup();
-        stations
-    };
+    let places = pairs.iter().flat_map(|pair| &pair.diff.rows).filter_map(|row| row.place);
+    let stations: BTreeSet<Column> = places.map(Column::of).collect();
     if stations.is_empty() {
         return;
     }
@@ -29,8 +24,8 @@ pub fn engines(parent: &mut Html, pairs: &[CapturePair]) {
                 table.inside("tr", "", |tr| {
                     tr.say("td", "", "");
                     for station in &stations {
-                        tr.inside("th", &format!("scope=col {}", attribute("title", title(*station))), |th| {
-                            th.say("span", "", &head(*station));
+                        tr.inside("th", &format!("scope=col {}", attribute("title", title(station.station))), |th| {
+                            th.say("span", "", &station.head());
                         });
                     }
                 });
@@ -45,16 +40,30 @@ pub fn engines(parent: &mut Html, pairs: &[CapturePair]) {
     });
 }
 
-/// `cp06.gelu`, with every step and layer in one column.
-fn head(station: Station) -> String {
-    station.name(0, 0).replace(".step0", "").replace("block.00", "block")
+/// A station of the prefill, or of all decode steps together, in any layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Column {
+    decode: bool,
+    station: Station,
 }
 
-fn lines(table: &mut Html, diff: &Diff, stations: &[Station]) {
-    let mut layers: BTreeMap<usize, BTreeMap<Station, &Row>> = BTreeMap::new();
+impl Column {
+    fn of(place: Place) -> Column {
+        Column { decode: place.step > 0 || place.station == Station::GeneratedIds, station: place.station }
+    }
+
+    /// `cp06.gelu`
+    fn head(self) -> String {
+        let step = if self.decode { ".decode" } else { "" };
+        self.station.name(0, 0).replace(".step0", step).replace("block.00", "block")
+    }
+}
+
+fn lines(table: &mut Html, diff: &Diff, stations: &BTreeSet<Column>) {
+    let mut layers: BTreeMap<usize, BTreeMap<Column, &Row>> = BTreeMap::new();
     for row in &diff.rows {
-        let Some(Place { station, layer, .. }) = row.place else { continue };
-        let cell = layers.entry(layer).or_default().entry(station).or_insert(row);
+        let Some(place) = row.place else { continue };
+        let cell = layers.entry(place.layer).or_default().entry(Column::of(place)).or_insert(row);
         if severity(row) > severity(cell) {
             *cell = row;
         }

@@ -40,7 +40,7 @@ fn figures(card: &mut Html, row: &Row) {
     let Some(numbers) = &row.comparison.numbers else { return };
     let mut pairs = vec![
         ("shape", format!("{:?}", row.comparison.found_shape)),
-        ("largest difference", short(numbers.max_abs.value)),
+        ("max abs", short(numbers.max_abs.value)),
         ("allowed", short(numbers.tolerance)),
         ("needed", short(numbers.needed)),
         ("RMSE", short(numbers.rmse)),

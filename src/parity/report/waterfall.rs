@@ -19,7 +19,7 @@ pub struct Moment {
     pub kind: String,
 }
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 22.0;
 /// More streams than a person looks at; the longest are shown.
 const MOST: usize = 60;
