@@ -13,7 +13,7 @@ use super::Finding;
 use super::http::wire::{Exchange, Head};
 use super::http::{Answer, Base, HttpError, Request};
 use super::sse::{Frame, Parser};
-use super::transcript::{End, Transcript};
+use super::transcript::{End, Transcript, album};
 
 /// What one stream may cost: a worker that never stops must not stop the harness.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -244,7 +244,9 @@ impl Stream {
 
     fn into_transcript(self) -> Transcript {
         let progress = lock(&self.shared.0);
-        self.transcript_of(&progress)
+        let transcript = self.transcript_of(&progress);
+        album::keep(&transcript);
+        transcript
     }
 
     fn transcript_of(&self, progress: &Progress) -> Transcript {

@@ -3,6 +3,7 @@
 //! `stream` fills the transcript in; `rules` is the table of what must hold. A case calls one rule by name
 //! (`transcript.judge("terminal-once")`) or all that hold for a whole stream (`transcript.judge_all()`).
 
+pub mod album;
 pub mod arrivals;
 pub mod rules;
 

@@ -4,6 +4,7 @@
 //! let go in silence; one that fails otherwise is let go and its problem kept, to be said at the end.
 
 pub mod github;
+pub mod html;
 pub mod human;
 pub mod json;
 pub mod junit;

@@ -94,7 +94,9 @@ fn print(flags: &Flags, diff: &Diff) -> Result<(), Exit> {
     let mut out = anstream::AutoStream::new(io::stdout().lock(), color);
     let written = match flags.format {
         Format::Human => out.write_all(story::tell(diff).as_bytes()),
-        Format::Json => serde_json::to_string_pretty(diff).map_err(io::Error::from).and_then(|text| writeln!(out, "{text}")),
+        Format::Json => {
+            serde_json::to_string_pretty(diff).map_err(io::Error::from).and_then(|text| writeln!(out, "{text}"))
+        }
     };
     match written.and_then(|()| out.flush()) {
         Err(problem) if problem.kind() != io::ErrorKind::BrokenPipe => {

@@ -9,6 +9,8 @@ pub mod cpud;
 #[cfg(feature = "bdd")]
 pub mod haiku;
 #[cfg(feature = "bdd")]
+pub mod diff;
+#[cfg(feature = "bdd")]
 pub mod list;
 #[cfg(feature = "bdd")]
 pub mod proof;
@@ -45,6 +47,9 @@ enum Verb {
     /// Check a proof bundle.
     #[cfg(feature = "bdd")]
     Proof(proof::Flags),
+    /// Compare two captures: the first place where they part, by how much, and what that looks like.
+    #[cfg(feature = "bdd")]
+    Diff(diff::Flags),
     /// Measure how fast workers are, side by side, beside llama.cpp where it is there.
     #[cfg(feature = "bdd")]
     Bench(bench::Flags),
@@ -76,6 +81,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Haiku(flags) => haiku::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Proof(flags) => proof::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Diff(flags) => diff::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Bench(flags) => bench::main(flags),
         #[cfg(feature = "bdd")]

@@ -14,6 +14,7 @@ use crate::harness::runner::{self, RunResult, Session as _, Terms};
 use crate::harness::selection::{BuiltInBackend, ModelFormat, Selection, TargetKind, TargetRequest};
 use crate::harness::session::Session;
 use crate::harness::writers::github::{Annotations, StepSummary};
+use crate::harness::writers::html::Html;
 use crate::harness::writers::human::{Detail, Human};
 use crate::harness::writers::json::{Json, Ndjson};
 use crate::harness::writers::junit::Junit;
@@ -47,6 +48,9 @@ pub struct Flags {
     /// Write a JUnit report as well
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Write a page to look at as well
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// NON-STRICT fails the run
     #[arg(long)]
     strict: bool,
@@ -118,7 +122,7 @@ fn check(flags: Flags) -> Result<Order, Exit> {
         Exit::Internal
     })?;
     let (selection, script) = flags.selection.choose()?;
-    let desk = reporters(flags.format, flags.no_color, flags.junit)?;
+    let desk = reporters(flags.format, flags.no_color, flags.junit, flags.report)?;
     Ok(Order {
         request: TargetRequest { kind, model: flags.model, model_formats: flags.model_format, llorch },
         selection,
@@ -130,7 +134,13 @@ fn check(flags: Flags) -> Result<Order, Exit> {
     })
 }
 
-fn reporters(format: Format, no_color: bool, junit: Option<PathBuf>) -> Result<Desk, Exit> {
+fn reporters(format: Format, no_color: bool, junit: Option<PathBuf>, report: Option<PathBuf>) -> Result<Desk, Exit> {
+    let create = |flag: &str, path: &PathBuf| {
+        File::create(path).map(BufWriter::new).map_err(|problem| {
+            eprintln!("llorch: {flag}: failed to write {}: {problem}", path.display());
+            Exit::Usage
+        })
+    };
     let mut desk = Desk::default();
     let color = if no_color { anstream::ColorChoice::Never } else { anstream::AutoStream::choice(&io::stdout()) };
     match format {
@@ -144,11 +154,10 @@ fn reporters(format: Format, no_color: bool, junit: Option<PathBuf>) -> Result<D
         Format::Ndjson => desk.add(Ndjson(io::stdout())),
     }
     if let Some(path) = junit {
-        let file = File::create(&path).map_err(|problem| {
-            eprintln!("llorch: --junit: failed to write {}: {problem}", path.display());
-            Exit::Usage
-        })?;
-        desk.add(Junit(BufWriter::new(file)));
+        desk.add(Junit(create("--junit", &path)?));
+    }
+    if let Some(path) = report {
+        desk.add(Html::new(create("--report", &path)?));
     }
     add_github(&mut desk);
     Ok(desk)

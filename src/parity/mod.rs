@@ -11,6 +11,7 @@ pub mod faults;
 pub mod llama_cpp;
 pub mod log;
 pub mod oracle;
+pub mod report;
 pub mod station;
 pub mod tap;
 pub mod tolerance;

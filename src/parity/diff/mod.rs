@@ -5,6 +5,7 @@
 //! step on its own inputs, the cause by name) comes through [`Insight`], and only through it.
 
 pub mod comparable;
+pub mod figures;
 pub mod formula;
 pub mod location;
 pub mod pattern;
@@ -178,10 +179,11 @@ fn account_for(row: &Row, reference: &Capture, found: &Capture, options: Options
         masked: rows::is_masked_station(place),
     };
     let paired = row.comparison.numbers.is_some();
+    let location = paired.then(|| location::locate(place, pair)).flatten();
     Some(First {
         place,
-        location: paired.then(|| location::locate(place, pair)).flatten(),
-        patterns: pattern::patterns(place, pair, reference),
+        patterns: pattern::patterns(place, pair, reference, location.as_ref()),
+        location,
         diagnosis: options
             .insight
             .and_then(|insight| insight.diagnose(reference, found, place))

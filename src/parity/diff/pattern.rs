@@ -9,10 +9,10 @@ use std::fmt;
 use serde::Serialize;
 
 use super::super::Place;
-use super::super::capture::{Capture, Tensor};
+use super::super::capture::{Capture, Sizes, Tensor};
 use super::super::compare::{Pair, index_of, is_masked};
 use super::by_place;
-use super::location::axis_names;
+use super::location::{Location, Touched, axis_names};
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pattern {
@@ -50,11 +50,16 @@ impl fmt::Display for Pattern {
 /// The part of the difference's energy that a pattern may leave unexplained.
 const LEFT: f64 = 1e-3;
 
-/// What holds, the plainest first; never empty.
-pub(super) fn patterns(place: Place, pair: Pair<'_>, reference: &Capture) -> Vec<Pattern> {
-    let case = Case::new(place, pair);
+/// What holds, the plainest first; never empty. Only the part of the tensor that the location says is touched is looked
+/// at: what is wrong in one head is plain there, and lost among the others.
+pub(super) fn patterns(place: Place, pair: Pair<'_>, reference: &Capture, location: Option<&Location>) -> Vec<Pattern> {
     let mut held: Vec<Pattern> = Vec::new();
     let mut say = |kind, told: String| held.push(Pattern { kind, told });
+    if pair.reference.shape == pair.found.shape && pair.reference.count() != pair.found.count() {
+        say(Kind::Unknown, "the counts differ: nothing can be said of the values".to_owned());
+        return held;
+    }
+    let case = Case::new(place, pair, reference.manifest.sizes);
     if case.shape != pair.found.shape {
         if let Some(axes) = case.transposed_axes(&pair.found.shape) {
             say(Kind::Transposition, axes);
@@ -68,14 +73,17 @@ pub(super) fn patterns(place: Place, pair: Pair<'_>, reference: &Capture) -> Vec
     {
         say(Kind::Mask, told);
     }
+    let growth = case.growth();
+    let other = case.other_tensor(reference);
+    let case = location.map_or(case.clone(), |location| case.part(&location.touched));
     if case.found.iter().all(|value| *value == 0.0) {
-        say(Kind::Zero, "found is zero everywhere".to_owned());
-    } else if let Some(other) = case.other_tensor(reference) {
+        say(Kind::Zero, "found is zero".to_owned());
+    } else if let Some(other) = other {
         say(Kind::OtherTensor, other);
     } else if let Some((kind, told)) = case.scaled().or_else(|| case.by_row()).or_else(|| case.permuted()) {
         say(kind, told);
     }
-    if let Some(told) = case.growth() {
+    if let Some(told) = growth {
         say(Kind::Growth, told);
     }
     if held.is_empty() {
@@ -88,9 +96,13 @@ pub(super) fn patterns(place: Place, pair: Pair<'_>, reference: &Capture) -> Vec
 }
 
 /// The two as rows of their last axis; what is masked on either side is left out as 0.
+#[derive(Clone)]
 struct Case {
     place: Place,
+    sizes: Sizes,
     shape: Vec<usize>,
+    /// For each axis, the indices in the whole tensor that this is made of.
+    indices: Vec<Vec<usize>>,
     reference: Vec<f64>,
     found: Vec<f64>,
     tolerance: f64,
@@ -99,7 +111,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(place: Place, pair: Pair<'_>) -> Case {
+    fn new(place: Place, pair: Pair<'_>, sizes: Sizes) -> Case {
         let clean =
             |tensor: &Tensor, other: &Tensor| {
                 let (own, other) = (tensor.to_f64(), other.to_f64());
@@ -112,9 +124,31 @@ impl Case {
                     .collect::<Vec<f64>>()
             };
         let (reference, found) = (clean(pair.reference, pair.found), clean(pair.found, pair.reference));
-        let difference = reference.iter().zip(&found).map(|(r, f)| (f - r).powi(2)).sum();
+        let difference = energy(&reference, &found);
         let shape = pair.reference.shape.clone();
-        Case { place, shape, reference, found, tolerance: pair.tolerance.rule.base(), difference }
+        let indices = shape.iter().map(|size| (0..*size).collect()).collect();
+        Case { place, sizes, shape, indices, reference, found, tolerance: pair.tolerance.rule.base(), difference }
+    }
+
+    /// Of each axis only what is touched.
+    fn part(self, touched: &[Touched]) -> Case {
+        let is_whole = touched.iter().all(Touched::is_all);
+        if is_whole || touched.len() != self.shape.len() || touched.iter().any(|axis| axis.indices.is_empty()) {
+            return self;
+        }
+        let shape: Vec<usize> = touched.iter().map(|axis| axis.indices.len()).collect();
+        let strides: Vec<usize> = (0..shape.len()).map(|axis| self.shape[axis + 1..].iter().product()).collect();
+        let pick = |values: &[f64]| -> Vec<f64> {
+            let place = |at| -> usize {
+                let index = index_of(&shape, at).into_iter().zip(touched).zip(&strides);
+                index.map(|((index, axis), stride)| axis.indices[index] * stride).sum()
+            };
+            (0..shape.iter().product()).map(|at| values[place(at)]).collect()
+        };
+        let (reference, found) = (pick(&self.reference), pick(&self.found));
+        let difference = energy(&reference, &found);
+        let indices = touched.iter().map(|axis| axis.indices.clone()).collect();
+        Case { shape, indices, reference, found, difference, ..self }
     }
 
     fn width(&self) -> usize {
@@ -171,34 +205,27 @@ impl Case {
             .then(|| (Kind::Offset, format!("found = reference {} {:.6}", sign(offset), offset.abs())))
     }
 
-    /// A factor with its likely meaning, from the sizes of the tensor.
+    /// A factor with its likely meaning, from the model's sizes.
     fn named(&self, ratio: f64) -> String {
-        use crate::layers::Station;
-        let c = self.width() as f64;
-        let head_size = match self.place.station {
-            Station::Query | Station::Key | Station::Value | Station::CachedKeys | Station::CachedValues => Some(c),
-            _ => None,
-        };
-        let mut names = vec![
-            (2.0, "2"),
-            (0.5, "½"),
-            (((c - 1.0) / c).sqrt(), "√((C − 1) / C): a variance divided by C − 1"),
+        let c = self.sizes.n_embd as f64;
+        let d = c / (self.sizes.n_head.max(1)) as f64;
+        let names = [
+            (d.sqrt(), "√D"),
+            (1.0 / d.sqrt(), "1 / √D"),
+            (d, "D"),
+            (1.0 / d, "1 / D"),
             (c.sqrt(), "√C"),
             (1.0 / c.sqrt(), "1 / √C"),
+            (((c - 1.0) / c).sqrt(), "√((C − 1) / C), as if a variance were divided by C − 1"),
+            (2.0, "2"),
+            (0.5, "½"),
         ];
-        if let Some(head_size) = head_size {
-            names.extend([(head_size.sqrt(), "√D"), (1.0 / head_size.sqrt(), "1 / √D")]);
-        }
-        let name = names.iter().find(|(value, _)| (ratio / value - 1.0).abs() < 2e-4).map(|(_, name)| *name);
-        let square = (ratio * ratio).round();
-        match name {
-            Some("2" | "½") | None
-                if square >= 2.0 && (ratio * ratio / square - 1.0).abs() < 1e-4 && ratio.fract() == 0.0 =>
-            {
-                format!("{ratio} (= √{square})")
-            }
-            Some(name) => format!("{ratio:.6} (= {name})"),
-            None => format!("{ratio:.6}"),
+        let near = |(value, _): &&(f64, &str)| (ratio / value - 1.0).abs() < 2e-4;
+        let is_plain = (ratio - ratio.round()).abs() < 1e-6;
+        let written = if is_plain { format!("{ratio:.0}") } else { format!("{ratio:.6}") };
+        match names.iter().filter(|_| c > 1.0).find(near) {
+            Some((_, name)) if *name != written => format!("{written} (= {name})"),
+            _ => written,
         }
     }
 
@@ -258,7 +285,8 @@ impl Case {
             if let Some(order) = self.order_along(axis) {
                 let told = order.iter().take(8).map(usize::to_string).collect::<Vec<_>>().join(", ");
                 let more = if order.len() > 8 { ", …" } else { "" };
-                let told = format!("the {name}s are in another order: found has the reference's {told}{more}");
+                let own = self.indices[axis].iter().take(8).map(usize::to_string).collect::<Vec<_>>().join(", ");
+                let told = format!("{name}s {own}{more} of found are the reference's {told}{more}");
                 return Some((Kind::Permutation, told));
             }
         }
@@ -300,7 +328,8 @@ impl Case {
         let same = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| close(*a, *b));
         let order: Option<Vec<usize>> =
             slices.iter().map(|(_, found)| slices.iter().position(|(reference, _)| same(reference, found))).collect();
-        order.filter(|order| order.iter().enumerate().any(|(at, from)| at != *from))
+        let order = order.filter(|order| order.iter().enumerate().any(|(at, from)| at != *from))?;
+        Some(order.into_iter().map(|slice| self.indices[axis][slice]).collect())
     }
 
     /// Found has the reference's axes in another order.
@@ -358,6 +387,11 @@ impl Case {
         let grows = rising * 10 >= (size - 1) * 8 && last > 4.0 * first && last > self.tolerance;
         grows.then(|| format!("the error grows with the position, from {first:.1e} at 0 to {last:.1e} at {}", size - 1))
     }
+}
+
+/// Of the difference.
+fn energy(reference: &[f64], found: &[f64]) -> f64 {
+    reference.iter().zip(found).map(|(r, f)| (f - r).powi(2)).sum()
 }
 
 fn sign(value: f64) -> &'static str {

@@ -216,8 +216,12 @@ fn judge_choices(rows: &mut [Row], logits: &Choices<'_>, options: Options<'_>) {
         let is_choice = row.place.is_some_and(|place| matches!(place.station, Station::Argmax | Station::GeneratedIds));
         let differs = row.comparison.verdict == Verdict::Differs;
         let Some(numbers) = row.comparison.numbers.as_ref().filter(|_| is_choice) else { continue };
-        let at_start = numbers.needed_at == 0 || row.place.is_some_and(|place| place.station == Station::Argmax);
+        let at_start =
+            differs && numbers.needed_at == 0 || row.place.is_some_and(|place| place.station == Station::Argmax);
         let Some(choice) = Choice::read(reference, found) else { continue };
+        if !differs && !at_start {
+            continue;
+        }
         if !differs {
             row.comparison.remark.get_or_insert(format!("margin {:.3e}", choice.margin));
             continue;

@@ -2,9 +2,9 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::super::compare::{Shape, Verdict};
 use super::super::station::title;
 use super::super::tolerance::{Profile, Rule};
+use super::figures::{long, short};
 use super::formula::formula;
 use super::{Diff, First, Location, Outcome, Row, Standing};
 
@@ -38,8 +38,8 @@ fn line(text: &mut String, content: &str) {
 
 /// `    word  sentence`, the word in bold.
 fn point(text: &mut String, word: &str, sentence: &str) {
-    let word = paint(Style::new().bold(), &format!("{word:<9}"));
-    let sentence = wrap(sentence, 100).join(&format!("\n{:13}", ""));
+    let word = paint(Style::new().bold(), &format!("{word:<10}"));
+    let sentence = wrap(sentence, 84).join(&format!("\n{:14}", ""));
     line(text, &format!("  {word}  {sentence}"));
 }
 
@@ -49,7 +49,8 @@ fn not_comparable(diff: &Diff, text: &mut String) {
     line(text, &format!("{head}  the two captures are not of the same computation: {}", fields.join(", ")));
     for mismatch in &diff.mismatches {
         point(text, mismatch.field, &format!("expected {}", mismatch.expected));
-        line(text, &format!("{:13}found    {}", "", mismatch.found));
+        let width = 4 + mismatch.field.len().max(10);
+        line(text, &format!("{:<1$}found    {2}", "", width, mismatch.found));
     }
     let advice = match diff.mismatches.iter().any(|mismatch| mismatch.field == "model_digest") {
         true => {
@@ -68,6 +69,9 @@ fn parity(diff: &Diff, text: &mut String) {
         .filter(|(row, numbers)| row.standing() == Standing::Agrees && numbers.tolerance > 0.0)
         .max_by(|(_, a), (_, b)| (a.needed / a.tolerance).total_cmp(&(b.needed / b.tolerance)));
     let closest = closest.map_or(String::new(), |(row, numbers)| {
+        if numbers.needed == 0.0 {
+            return "; every number is equal".to_owned();
+        }
         format!("; the closest to its limit is {}: {} of {}", row.name, short(numbers.needed), short(numbers.tolerance))
     });
     line(
@@ -362,37 +366,6 @@ fn excerpt(ids: &[u32]) -> String {
     format!("[{}{}]", shown.join(", "), if ids.len() > 12 { ", …" } else { "" })
 }
 
-/// Two digits: `7.6e-3`, `1e-5`, `0`.
-pub fn short(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    if !value.is_finite() {
-        return special(value);
-    }
-    let text = format!("{value:.1e}");
-    text.replace(".0e", "e")
-}
-
-/// Seven digits, as f32 has.
-pub fn long(value: f64) -> String {
-    if !value.is_finite() {
-        special(value)
-    } else if value == 0.0 || (1e-3..1e6).contains(&value.abs()) {
-        format!("{value:.6}")
-    } else {
-        format!("{value:.5e}")
-    }
-}
-
-fn special(value: f64) -> String {
-    match value {
-        value if value.is_nan() => "NaN".to_owned(),
-        value if value > 0.0 => "∞".to_owned(),
-        _ => "−∞".to_owned(),
-    }
-}
-
 /// Lines no longer than `width`, broken at spaces.
 fn wrap(sentence: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -408,17 +381,4 @@ fn wrap(sentence: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-/// How a shape is written where there are no numbers to show.
-pub fn shape(shape: &[usize]) -> String {
-    Shape(shape).to_string()
-}
-
-/// For the page: the same words as here.
-pub fn verdict_word(row: &Row) -> &'static str {
-    match row.comparison.verdict {
-        Verdict::Pass => "pass",
-        _ => word(row),
-    }
 }
