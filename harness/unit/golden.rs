@@ -117,24 +117,53 @@ fn apart(reference: &Capture, found: &Capture, is_shipped: bool) -> Vec<String> 
     apart
 }
 
+/// The step at which two engines choose different tokens, where the reference's choice hung on less than they differ by.
+fn near_tie(reference: &Capture, found: &Capture) -> Option<usize> {
+    let numbers = |capture: &Capture, name: &str| capture.tensors[name].to_f64().into_owned();
+    let logits = |capture| numbers(capture, "cp09.logits");
+    let error = logits(reference).iter().zip(logits(found)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let ids = |capture| numbers(capture, "cp12.ids");
+    let step = ids(reference).iter().zip(ids(found)).position(|(expected, found)| *expected != found)?;
+    (numbers(reference, "cp12.margins")[step] < 2.0 * error).then_some(step)
+}
+
 /// Transformers and llama.cpp share no code: what both say within the tolerance, the tolerance can ask of a third.
 fn independent_engines_agree() {
-    let mut compared = 0;
+    let (mut compared, mut near_ties): (usize, Vec<(String, usize)>) = (0, Vec::new());
     for one in all().iter().filter(|one| one.engine != "transformers") {
         let found = read(&one.path(&folder()));
         let reference = read(&Required { engine: "transformers".to_owned(), ..one.clone() }.path(&folder()));
         // Where the reference is whole, it is cut as the other one; else both were.
-        let cut =
-            if reference.slices == BTreeMap::new() { found.cut(&reference.capture) } else { Ok(reference.capture) };
-        let differences = apart(&cut.expect("of the same shapes"), &found.capture, one.engine == "llama.cpp-shipped");
+        let cut = if reference.slices.is_empty() { found.cut(&reference.capture) } else { Ok(reference.capture) };
+        let mut cut = cut.expect("of the same shapes");
+        if let Some(step) = near_tie(&cut, &found.capture) {
+            near_ties.push((one.name(), step));
+            // From there on the two write different texts.
+            let is_after = |name: &str| match name.strip_prefix("cp03.step") {
+                Some(rest) => {
+                    rest.chars().next().and_then(|digit| digit.to_digit(10)).is_some_and(|at| at as usize > step)
+                }
+                None => name.starts_with("cp12") || (step == 0 && name.starts_with("cp10")),
+            };
+            cut.tensors.retain(|name, _| !is_after(name));
+        }
+        let differences = apart(&cut, &found.capture, one.engine == "llama.cpp-shipped");
         assert_eq!(differences, Vec::<String>::new(), "{}", one.name());
         compared += found.capture.tensors.len();
     }
     assert!(compared > 1000, "{compared} tensors were compared");
+    // One, and known: the best two logits are 2.0e-3 apart, and ggml's GELU moves logits by 4.7e-3.
+    assert_eq!(near_ties, [("recipe-gpt2-medium/llama.cpp-shipped/hello-ids".to_owned(), 0)]);
 }
 
 fn agreement_can_fail() {
+    // Another token, chosen by far, is no near tie.
     let golden = read(&folder().join("tiny/transformers/hello")).capture;
+    let mut other = golden.clone();
+    other.tensors.insert("cp12.ids".to_owned(), Tensor::i64(&[12], vec![1; 12]));
+    assert_eq!(near_tie(&golden, &other), None);
+    assert_eq!(apart(&golden, &other, false).len(), 1);
+
     let change = |name: &str, by: f32| {
         let mut changed = golden.clone();
         let tensor = changed.tensors.get_mut(name).expect("a tensor");
