@@ -13,12 +13,15 @@ mod diff;
 mod faults;
 mod generate;
 mod gguf;
+mod golden;
 mod haiku;
 mod hostile;
 mod http;
 mod kernels;
 mod layers;
 mod limits;
+#[cfg(feature = "llama-cpp")]
+mod llama_cpp;
 mod model_files;
 mod models;
 mod oddities;
@@ -69,11 +72,14 @@ pub fn all() -> Vec<(String, fn())> {
         faults::TESTS,
         gguf::TESTS,
         haiku::TESTS,
+        golden::TESTS,
         hostile::TESTS,
         http::TESTS,
         kernels::TESTS,
         layers::TESTS,
         limits::TESTS,
+        #[cfg(feature = "llama-cpp")]
+        llama_cpp::TESTS,
         model_files::TESTS,
         oracle::TESTS,
         parity_log::TESTS,

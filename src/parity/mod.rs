@@ -7,6 +7,7 @@ pub mod diagnose;
 pub mod diff;
 #[cfg(feature = "bdd")]
 pub mod faults;
+pub mod golden;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
 pub mod log;
