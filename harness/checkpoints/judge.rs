@@ -5,8 +5,15 @@ use crate::harness::{Finding, Verdict};
 use crate::parity::capture::{Capture, Tensor};
 use crate::parity::compare::{self, Pair, compare};
 use crate::parity::diff::{self, Diff, Options, Row, diff};
+use crate::parity::golden::Golden;
 use crate::parity::station::Place;
 use crate::parity::tolerance::{LogitScale, Profile, tolerance};
+
+/// Every tensor of this checkpoint that the golden has; of those that it keeps in slices, the same slices.
+pub fn agrees_with_golden(found: &Capture, golden: &Golden, checkpoint: u8) -> Result<(), Finding> {
+    let cut = golden.cut(found).map_err(|error| Finding::fail("tensors of the golden's shapes", error.to_string()))?;
+    agrees(&cut, &golden.capture, checkpoint)
+}
 
 /// Every tensor of this checkpoint that the reference has.
 pub fn agrees(found: &Capture, reference: &Capture, checkpoint: u8) -> Result<(), Finding> {

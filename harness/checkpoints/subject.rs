@@ -14,7 +14,7 @@ use crate::harness::selection::ModelFormat;
 use crate::harness::tiny_model;
 use crate::model::Gpt2Configuration;
 use crate::model::recipe::{Recipe, Size};
-use crate::parity::Capture;
+use crate::parity::golden::Golden;
 
 static GOLDEN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/golden");
 
@@ -69,15 +69,23 @@ impl Subject {
     }
 
     /// What an independent engine computed for it. One that is missing is a failure: nothing would be compared.
-    pub fn golden(&self, engine: &str) -> Result<Capture, Finding> {
-        let path = format!("{}/{engine}/{}", self.model, self.prompt);
-        let missing = || Finding::fail(format!("the golden golden/{path}"), "it is not there");
-        let file = |name: &str| GOLDEN.get_file(format!("{path}/{name}")).map(include_dir::File::contents);
-        let (manifest, tensors) = file("manifest.json").zip(file("tensors.safetensors")).ok_or_else(missing)?;
-        Capture::of_bytes(manifest, tensors)
-            .map_err(|error| Finding::error(format!("the golden golden/{path}"), error.to_string()))
+    pub fn golden(&self, engine: &str) -> Result<Golden, Finding> {
+        let name = format!("{}/{engine}/{}", self.model, self.prompt);
+        let missing = |found: String| Finding::fail(format!("the golden golden/{name}"), found);
+        if GOLDEN.get_dir(&name).is_none() {
+            return Err(missing("it is not there".into()));
+        }
+        let folder = EXTRACTED.as_ref().map_err(|problem| Finding::error("the goldens on disk", problem.clone()))?;
+        Golden::read(&folder.path().join(&name)).map_err(|error| missing(error.to_string()))
     }
 }
+
+/// The goldens as files, which their reader wants.
+static EXTRACTED: LazyLock<Result<tempfile::TempDir, String>> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    GOLDEN.extract(folder.path()).map_err(|error| error.to_string())?;
+    Ok(folder)
+});
 
 /// The sizes of a recipe model, from the flags that make it.
 fn configuration(model: &str) -> Result<Gpt2Configuration, Finding> {

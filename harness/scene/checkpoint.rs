@@ -121,13 +121,11 @@ impl Scene {
 
     pub fn checkpoint_agrees(&mut self, checkpoint: u8, with: &str) -> Result<(), Finding> {
         let found = &self.captured(0)?.capture;
-        let reference: Capture = match with.strip_prefix("the golden of ") {
-            Some(engine) => {
-                let subject = self.captures.subject.as_ref().ok_or_else(|| Finding::error("a subject", "none"))?;
-                subject.golden(engine.trim_matches('"'))?
-            }
-            None => self.capture_reference()?.capture(&found.manifest.token_ids, found.manifest.steps, TOKENS)?,
-        };
+        if let Some(engine) = with.strip_prefix("the golden of ") {
+            let subject = self.captures.subject.as_ref().ok_or_else(|| Finding::error("a subject", "none"))?;
+            return judge::agrees_with_golden(found, &subject.golden(engine.trim_matches('"'))?, checkpoint);
+        }
+        let reference = self.capture_reference()?.capture(&found.manifest.token_ids, found.manifest.steps, TOKENS)?;
         judge::agrees(found, &reference, checkpoint)
     }
 

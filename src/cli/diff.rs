@@ -1,25 +1,39 @@
-//! `llorch diff`: two captures, the first place where they part, and what that looks like.
+//! `llorch diff`: two captures, the first place where they part, and what that looks like. Two parity logs are compared
+//! pass by pass; and what `golden/regenerate` left pending is accepted or rejected here.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::harness::exit::Exit;
-use crate::parity::Capture;
+use crate::harness::tiny_model;
+use crate::model::digest::model_digest;
+use crate::model::file::{self, ModelFile};
+use crate::model::tokenizer::{self, Tokenizer};
 use crate::parity::capture;
-use crate::parity::diff::{Diff, Insight, Options, diff, story};
+use crate::parity::diff::{Diff, Insight, Options, Outcome, diff, story};
+use crate::parity::golden::review::{self, Writing};
+use crate::parity::golden::{Golden, GoldenError};
+use crate::parity::log::joined::joined;
+use crate::parity::oracle::Model;
 use crate::parity::report::{Page, captures};
+use crate::parity::{Capture, Log};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct Flags {
-    /// The capture that is right: a folder, a .safetensors, .npz or .npy file
-    #[arg(value_name = "REFERENCE")]
-    reference: PathBuf,
+    /// The capture that is right: a folder, a .safetensors, .npz or .npy file, or a parity log (.jsonl)
+    #[arg(value_name = "REFERENCE", required_unless_present_any = ["accept", "reject"])]
+    reference: Option<PathBuf>,
     /// The capture that is held against it
-    #[arg(value_name = "FOUND")]
-    found: PathBuf,
+    #[arg(value_name = "FOUND", required_unless_present_any = ["accept", "reject"])]
+    found: Option<PathBuf>,
+    /// The model that both ran: each step is then judged on its own inputs, and the cause is named [default: known by its
+    /// digest, if it is the one in this binary]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Write a page with pictures as well
@@ -34,6 +48,15 @@ pub struct Flags {
     /// No colours, whatever the terminal can do
     #[arg(long)]
     no_color: bool,
+    /// Take the pending goldens whose name has this in it; all without a name
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["reject", "reference"])]
+    accept: Option<String>,
+    /// Throw the pending goldens away
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with = "reference")]
+    reject: Option<String>,
+    /// Where the goldens are
+    #[arg(long, value_name = "DIR", default_value = "golden")]
+    goldens: PathBuf,
 }
 
 const EXIT_CODES: &str = "\
@@ -51,54 +74,189 @@ enum Format {
 }
 
 pub fn main(flags: Flags) -> ExitCode {
-    match carry_out(&flags) {
-        Ok(diff) => ExitCode::from(diff.outcome.exit_code()),
-        Err(exit) => exit.into(),
+    if flags.accept.is_some() || flags.reject.is_some() {
+        return answer(&flags).map_or_else(|exit| exit, |()| Exit::Passed).into();
     }
+    let (Some(reference), Some(found)) = (&flags.reference, &flags.found) else { return Exit::Usage.into() };
+    let outcome = if is_log(reference) || is_log(found) {
+        logs(&flags, reference, found)
+    } else {
+        tensors(&flags, reference, found)
+    };
+    outcome.map_or_else(ExitCode::from, |outcome| ExitCode::from(outcome.exit_code()))
 }
 
-fn carry_out(flags: &Flags) -> Result<Diff, Exit> {
+fn is_log(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "jsonl")
+}
+
+fn complain(problem: &dyn std::error::Error) -> Exit {
+    super::complain(problem);
+    Exit::Usage
+}
+
+fn tensors(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exit> {
     let mut disagreements = Vec::new();
-    let reference = open(&flags.reference, &mut disagreements)?;
-    let found = open(&flags.found, &mut disagreements)?;
+    let (right, shown) = (open(reference, &mut disagreements)?, open(found, &mut disagreements)?);
+    // Of a golden that is kept in slices, the same slices are compared.
+    let golden =
+        if reference.is_dir() { Golden::read(reference).ok().filter(|golden| !golden.slices.is_empty()) } else { None };
+    let cut = match &golden {
+        Some(golden) => Some(golden.cut(&shown).map_err(|problem: GoldenError| complain(&problem))?),
+        None => None,
+    };
+    let loaded = load(flags, &right, &shown)?;
+    let model = loaded.as_ref().map(Loaded::model);
     let options = Options {
         disagreements: &disagreements,
         allow_different_weights: flags.allow_different_weights,
         threads: flags.threads.into(),
-        insight: None::<&dyn Insight>,
+        insight: model.as_ref().map(|model| model as &dyn Insight),
     };
-    let diff = diff(&reference, &found, options);
+    let compared = cut.as_ref().unwrap_or(&shown);
+    // A cut tensor is no input of the next step: steps are judged on whole tensors only.
+    let diff = match &cut {
+        Some(cut) => diff(&right, cut, Options { insight: None, ..options }),
+        None => diff(&right, &shown, options),
+    };
     if let Some(path) = &flags.report {
-        let page = Page { diffs: vec![captures(&diff, &reference, &found)], ..Page::default() };
+        let page = Page { diffs: vec![captures(&diff, &right, compared)], ..Page::default() };
         fs::write(path, page.html()).map_err(|problem| {
             eprintln!("llorch: --report: failed to write {}: {problem}", path.display());
             Exit::Usage
         })?;
     }
-    print(flags, &diff)?;
-    Ok(diff)
+    let mut text = match flags.format {
+        Format::Human => story::tell(&diff),
+        Format::Json => serde_json::to_string_pretty(&diff).map_err(|problem| complain(&problem))? + "\n",
+    };
+    if let (Format::Human, Some(golden)) = (flags.format, &golden) {
+        text += &format!("The reference keeps slices of {} tensors: ", golden.slices.len());
+        let shown: Vec<String> = golden
+            .slices
+            .keys()
+            .take(2)
+            .filter_map(|name| Some(format!("{name} {}", golden.coverage(name)?)))
+            .collect();
+        text += &format!("{} …\n", shown.join(", "));
+    }
+    print(flags, &text)?;
+    Ok(diff.outcome)
+}
+
+/// Pass by pass; the first that parts ends the story.
+fn logs(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exit> {
+    let read = |path: &Path| Log::read(path).map_err(|problem| complain(&problem));
+    let (reference, found) = (read(reference)?, read(found)?);
+    let passes = joined(&reference, &found);
+    let compare = |pass: &crate::parity::log::joined::Joined| -> Diff {
+        let options = Options { allow_different_weights: flags.allow_different_weights, ..Options::default() };
+        diff(&pass.reference, &pass.found, options)
+    };
+    let diffs: Vec<Diff> = passes.iter().map(compare).collect();
+    let parted = diffs.iter().position(|diff| diff.outcome != Outcome::Parity);
+    let outcome = parted.map_or(Outcome::Parity, |at| diffs[at].outcome);
+    let text = match (flags.format, parted) {
+        (Format::Json, _) => {
+            let all: Vec<_> = passes
+                .iter()
+                .zip(&diffs)
+                .map(|(pass, diff)| serde_json::json!({ "run": pass.run, "token_idx": pass.token_idx, "diff": diff }))
+                .collect();
+            serde_json::to_string_pretty(&all).map_err(|problem| complain(&problem))? + "\n"
+        }
+        (Format::Human, None) => {
+            let rows: usize = diffs.iter().map(|diff| diff.rows.len()).sum();
+            let dropped = match reference.dropped + found.dropped {
+                0 => String::new(),
+                count => format!("; {count} records were dropped by the writers and are not compared"),
+            };
+            format!("PARITY  {rows} records of {} passes agree{dropped}\n", passes.len())
+        }
+        (Format::Human, Some(at)) => {
+            let before: usize = diffs[..at].iter().map(|diff| diff.rows.len()).sum();
+            let place = format!("generation {}, token {}", passes[at].run + 1, passes[at].token_idx);
+            format!(
+                "In {place}; the {before} records before it agree. Of each tensor the first values, least, largest and mean are compared.\n\n{}",
+                story::tell(&diffs[at])
+            )
+        }
+    };
+    print(flags, &text)?;
+    Ok(outcome)
+}
+
+/// The model that both captures ran, for the reference.
+struct Loaded {
+    file: ModelFile,
+    tokenizer: Option<Arc<dyn Tokenizer>>,
+}
+
+impl Loaded {
+    fn model(&self) -> Model<'_> {
+        Model {
+            configuration: &self.file.configuration,
+            weights: &self.file.weights,
+            tokenizer: self.tokenizer.as_deref(),
+        }
+    }
+}
+
+/// The one that is named, which must be the captures'; or the embedded one, where their digest is its.
+fn load(flags: &Flags, reference: &Capture, found: &Capture) -> Result<Option<Loaded>, Exit> {
+    let digest = [reference, found].map(|capture| capture.manifest.model_digest.clone());
+    let opened = |file: ModelFile| {
+        let tokenizer = tokenizer::open(&file.tokenizer_source, file.configuration.eos_token_id).ok();
+        Loaded { file, tokenizer }
+    };
+    let Some(path) = &flags.model else {
+        let embedded = tiny_model::open().ok().filter(|file| digest.contains(&model_digest(&file.weights)));
+        return Ok(embedded.map(opened));
+    };
+    let file = file::open(path, &mut |_| {}).map_err(|problem| complain(&problem))?;
+    let own = model_digest(&file.weights);
+    if let Some(other) = digest.iter().find(|digest| !digest.is_empty() && **digest != own) {
+        if !flags.allow_different_weights {
+            eprintln!(
+                "llorch: --model: {} has the digest {own}, and a capture is of a model with {other}",
+                path.display()
+            );
+            return Err(Exit::Usage);
+        }
+    }
+    Ok(Some(opened(file)))
+}
+
+/// What is pending is taken, or thrown away.
+fn answer(flags: &Flags) -> Result<(), Exit> {
+    let writing = Writing::from_environment();
+    let (word, chosen) = match (&flags.accept, &flags.reject) {
+        (Some(name), _) => ("accepted", review::accept(&flags.goldens, some(name), writing)),
+        (None, name) => {
+            ("rejected", review::reject(&flags.goldens, some(name.as_deref().unwrap_or_default()), writing))
+        }
+    };
+    for one in chosen.map_err(|problem| complain(&problem))? {
+        println!("{word} {}{}", one.name, if one.is_new { " (new)" } else { "" });
+    }
+    Ok(())
+}
+
+fn some(name: &str) -> Option<&str> {
+    Some(name).filter(|name| !name.is_empty())
 }
 
 /// Reads a capture; what its manifest says wrongly is told and does not end the story.
 fn open(path: &Path, disagreements: &mut Vec<String>) -> Result<Capture, Exit> {
-    let opened = capture::open(path).map_err(|problem| {
-        super::complain(&problem);
-        Exit::Usage
-    })?;
+    let opened = capture::open(path).map_err(|problem| complain(&problem))?;
     disagreements.extend(opened.disagreements.iter().map(ToString::to_string));
     Ok(opened.capture)
 }
 
-fn print(flags: &Flags, diff: &Diff) -> Result<(), Exit> {
+fn print(flags: &Flags, text: &str) -> Result<(), Exit> {
     let color = if flags.no_color { anstream::ColorChoice::Never } else { anstream::AutoStream::choice(&io::stdout()) };
     let mut out = anstream::AutoStream::new(io::stdout().lock(), color);
-    let written = match flags.format {
-        Format::Human => out.write_all(story::tell(diff).as_bytes()),
-        Format::Json => {
-            serde_json::to_string_pretty(diff).map_err(io::Error::from).and_then(|text| writeln!(out, "{text}"))
-        }
-    };
-    match written.and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(problem) if problem.kind() != io::ErrorKind::BrokenPipe => {
             super::complain(&problem);
             Err(Exit::Internal)

@@ -7,9 +7,9 @@ pub mod capture;
 pub mod completions;
 pub mod cpud;
 #[cfg(feature = "bdd")]
-pub mod haiku;
-#[cfg(feature = "bdd")]
 pub mod diff;
+#[cfg(feature = "bdd")]
+pub mod haiku;
 #[cfg(feature = "bdd")]
 pub mod list;
 #[cfg(feature = "bdd")]
