@@ -6,6 +6,7 @@ mod bench;
 mod cache;
 mod capture;
 mod capture_cpu;
+mod checkpoints;
 mod compare;
 mod contract;
 mod cpu;
@@ -29,6 +30,7 @@ mod oracle;
 mod parity_log;
 mod pool_manager;
 mod process;
+mod proof;
 mod puppets;
 mod reading;
 mod recipe;
@@ -63,6 +65,7 @@ pub fn all() -> Vec<(String, fn())> {
         bench::TESTS,
         cache::TESTS,
         capture::TESTS,
+        checkpoints::TESTS,
         compare::TESTS,
         capture_cpu::TESTS,
         contract::TESTS,
@@ -85,6 +88,7 @@ pub fn all() -> Vec<(String, fn())> {
         parity_log::TESTS,
         pool_manager::TESTS,
         process::TESTS,
+        proof::TESTS,
         reading::TESTS,
         recipe::TESTS,
         runner::TESTS,
