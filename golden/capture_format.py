@@ -1,6 +1,7 @@
 """The capture format: a folder with manifest.json and tensors.safetensors, whole or as slices. See golden/README.md."""
 
 import hashlib
+import itertools
 import json
 import math
 import shutil
@@ -51,7 +52,7 @@ def slice_starts(count, keep):
     """
     runs = keep // RUN
     bounds = [count * part // runs for part in range(runs + 1)]
-    starts = [low + mix(part) % (high - low - RUN + 1) for part, (low, high) in enumerate(zip(bounds, bounds[1:]))]
+    starts = [low + mix(part) % (high - low - RUN + 1) for part, (low, high) in enumerate(itertools.pairwise(bounds))]
     starts[0], starts[-1] = 0, count - RUN
     return starts
 

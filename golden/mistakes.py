@@ -17,7 +17,6 @@ honest one here: the first tensor that differs, in the order of execution, must 
 import argparse
 import copy
 import functools
-import json
 import shutil
 import subprocess
 import sys
@@ -32,8 +31,8 @@ from transformers import DynamicCache
 from transformers.models.gpt2 import modeling_gpt2
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import capture_format  # noqa: E402
-import transformers_capture as script  # noqa: E402
+import capture_format
+import transformers_capture as script
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "mistakes"
 # Five tokens and heads of five numbers: a k that is not transposed has the right shape.

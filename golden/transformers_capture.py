@@ -34,8 +34,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 from transformers.generation import TemperatureLogitsWarper
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import capture_format  # noqa: E402
-from capture_format import Capture, CaptureError  # noqa: E402
+import capture_format
+from capture_format import Capture, CaptureError
 
 TEMPERATURES = (0.5, 1.0, 2.0)
 # How far softmax(mask(scores)) may be from the model's own probabilities.
@@ -57,7 +57,7 @@ def first_rows(_, outputs):
 def split_qkv(config, tensor):
     """[1, T, 3C] → q, k, v, each [T, H, D]"""
     parts = tensor[0].split(config.n_embd, dim=-1)
-    return {name: part.reshape(part.shape[0], config.n_head, -1) for name, part in zip(".q .k .v".split(), parts)}
+    return {name: part.reshape(part.shape[0], config.n_head, -1) for name, part in zip([".q", ".k", ".v"], parts)}
 
 
 @dataclass
