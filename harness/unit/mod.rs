@@ -7,6 +7,7 @@ mod cache;
 mod contract;
 mod cpu;
 mod generate;
+mod diagnose;
 mod faults;
 mod gguf;
 mod haiku;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<(String, fn())> {
         contract::TESTS,
         cpu::TESTS,
         generate::TESTS,
+        diagnose::TESTS,
         faults::TESTS,
         gguf::TESTS,
         haiku::TESTS,

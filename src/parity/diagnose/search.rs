@@ -19,7 +19,7 @@ const AS_GOOD: f64 = 4.0;
 /// Rounding of f64, below which nothing is told apart.
 const ROUNDING: f64 = 1e-13;
 /// Pairs of faults are tried where a step is this cheap, in multiplications for all of them.
-const PAIRS: f64 = 2e9;
+const PAIRS: f64 = 3e8;
 
 pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Capture) -> Diagnosis {
     let mut findings = Vec::new();
@@ -82,14 +82,24 @@ fn local(found: &Found<'_>, place: Place, findings: &mut [Finding], small: bool)
         return Vec::new();
     }
 
+    // A fault with a number of its own is recognised again rather than computed.
+    let recognised = if small { None } else { recognise::recognise(found, place, &shown, &honest) };
+    if let Some(again) = &recognised {
+        let same = |finding: &&mut Finding| finding.faults.iter().any(|named| named.fault() == again.fault());
+        if let Some(finding) = findings.iter_mut().find(same) {
+            finding.also_at.push(place);
+            return Vec::new();
+        }
+    }
+
     let mut named = case.singles(&[]);
     if named.is_empty() && !known.is_empty() {
         named = case.singles(&known);
     }
-    if named.is_empty() && !small {
-        named = recognise::recognise(found, place, &shown, &honest).into_iter().collect();
+    if named.is_empty() {
+        named.extend(recognised);
     }
-    if named.is_empty() && !small {
+    if named.is_empty() && !small && place.step == 0 {
         if let Some(pair) = case.pairs() {
             return pair.into_iter().map(|named| case.finding(vec![named], Vec::new())).collect();
         }
