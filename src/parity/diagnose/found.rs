@@ -30,7 +30,8 @@ impl<'a> Found<'a> {
         let place = |(name, tensor): (&String, &crate::parity::capture::Tensor)| {
             let place = Place::of_name(name)?;
             let known = place.layer < model.configuration.n_layer;
-            known.then(|| (place, Rc::new(Tensor { shape: tensor.shape.clone(), values: tensor.to_f64().into_owned() })))
+            known
+                .then(|| (place, Rc::new(Tensor { shape: tensor.shape.clone(), values: tensor.to_f64().into_owned() })))
         };
         let manifest = &capture.manifest;
         Self {
@@ -125,8 +126,7 @@ impl<'a> Found<'a> {
             return Some(cache);
         }
         for layer in 0..configuration.n_layer {
-            for (station, slots) in
-                [(Station::CachedKeys, &mut cache.keys), (Station::CachedValues, &mut cache.values)]
+            for (station, slots) in [(Station::CachedKeys, &mut cache.keys), (Station::CachedValues, &mut cache.values)]
             {
                 // Whoever was shown another shape has kept nothing: the step is then held against an empty cache.
                 if let Some(tensor) = self.usable(Place::new(station, layer, shown)) {

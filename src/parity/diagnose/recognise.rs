@@ -39,12 +39,14 @@ fn stale(shown: &Tensor, honest: &Tensor, limit: f64) -> Option<String> {
     };
     // Kept from the front: an earlier job filled the first positions.
     let from_the_front = wrong.iter().enumerate().all(|(count, row)| count == *row);
-    let holds = !wrong.is_empty()
-        && wrong.len() < shown.shape[0]
-        && from_the_front
-        && wrong.iter().all(|row| is_foreign(*row));
+    let holds =
+        !wrong.is_empty() && wrong.len() < shown.shape[0] && from_the_front && wrong.iter().all(|row| is_foreign(*row));
     holds.then(|| {
-        let rows = if wrong.len() == 1 { "position 0 holds".to_owned() } else { format!("positions 0 to {} hold", wrong.len() - 1) };
+        let rows = if wrong.len() == 1 {
+            "position 0 holds".to_owned()
+        } else {
+            format!("positions 0 to {} hold", wrong.len() - 1)
+        };
         format!("{rows} numbers that no token of this job has there, and all later positions are right")
     })
 }
@@ -101,7 +103,11 @@ fn head_bias(shown: &Tensor, honest: &Tensor, limit: f64) -> Option<String> {
     // NaN is no bias.
     let holds = worst <= 2.0 * limit && worst <= 0.1 * largest && largest.is_finite();
     holds.then(|| {
-        format!("found − right is the same at every position, to {}; up to {} for a token", short(worst), short(largest))
+        format!(
+            "found − right is the same at every position, to {}; up to {} for a token",
+            short(worst),
+            short(largest)
+        )
     })
 }
 
@@ -120,5 +126,7 @@ fn sampled(found: &Found<'_>, shown: &Tensor) -> Option<String> {
     let id = *shown.values.first()? as usize;
     let probability = *softmax(logits).values.get(id)?;
     let rank = logits.values.iter().filter(|logit| **logit > logits.values[id]).count() + 1;
-    (rank > 1).then(|| format!("token {id} is number {rank} by its logit, with probability {probability:.3} at temperature 1"))
+    (rank > 1).then(|| {
+        format!("token {id} is number {rank} by its logit, with probability {probability:.3} at temperature 1")
+    })
 }

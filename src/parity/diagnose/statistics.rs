@@ -28,7 +28,11 @@ pub fn statistics(found: &Found<'_>, place: Place, shown: &Tensor, right: &Tenso
     told.extend(case.extent());
     told.extend(case.growth());
     if told.is_empty() {
-        told.push(format!("nothing simple: cosine {:.4} to the right numbers, {:.3} times their size", case.cosine(), case.size()));
+        told.push(format!(
+            "nothing simple: cosine {:.4} to the right numbers, {:.3} times their size",
+            case.cosine(),
+            case.size()
+        ));
     }
     told
 }
@@ -61,7 +65,8 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(found: &'a Found<'a>, place: Place, shown: &'a Tensor, right: &Tensor) -> Self {
-        let visible = |(shown, right): (&f64, &f64)| shown.is_finite() && right.is_finite() && *shown > -1e30 && *right > -1e30;
+        let visible =
+            |(shown, right): (&f64, &f64)| shown.is_finite() && right.is_finite() && *shown > -1e30 && *right > -1e30;
         let keep = |pick: fn((f64, f64)) -> f64| {
             let pairs = shown.values.iter().zip(&right.values);
             pairs.map(|pair| if visible(pair) { pick((*pair.0, *pair.1)) } else { 0.0 }).collect::<Vec<f64>>()
@@ -165,7 +170,8 @@ impl<'a> Case<'a> {
             });
         }
         let slope = |c: usize| {
-            let (dot, squares) = column(c).fold((0.0, 0.0), |(d, s), (shown, right)| (d + shown * right, s + right * right));
+            let (dot, squares) =
+                column(c).fold((0.0, 0.0), |(d, s), (shown, right)| (d + shown * right, s + right * right));
             if squares > 0.0 { dot / squares } else { 0.0 }
         };
         let slopes: Vec<f64> = (0..width).map(slope).collect();
@@ -181,7 +187,11 @@ impl<'a> Case<'a> {
                 for (factor, word) in [(-1.0, "−"), (1.0, "+"), (-2.0, "−2 ·"), (2.0, "+2 ·")] {
                     let far = |(x, w): (&f64, &f32)| (x - factor * f64::from(*w)).powi(2);
                     if of.iter().zip(values).map(far).sum::<f64>().sqrt() < 1e-2 * norm {
-                        let part = if values.len() == weight.values().len() { String::new() } else { format!(", part {part}") };
+                        let part = if values.len() == weight.values().len() {
+                            String::new()
+                        } else {
+                            format!(", part {part}")
+                        };
                         return Some(format!("{word} {name}{part}"));
                     }
                 }
@@ -209,9 +219,8 @@ impl<'a> Case<'a> {
         if self.explains(self.right.iter().enumerate().map(|(at, x)| x * ratios[at / width])) {
             return Some(format!("a factor for each row: {}", shown(&ratios)));
         }
-        let offset = |(right, found): (&[f64], &[f64])| {
-            found.iter().zip(right).map(|(a, b)| a - b).sum::<f64>() / width as f64
-        };
+        let offset =
+            |(right, found): (&[f64], &[f64])| found.iter().zip(right).map(|(a, b)| a - b).sum::<f64>() / width as f64;
         let offsets: Vec<f64> = rows().map(offset).collect();
         let predicted = self.right.iter().enumerate().map(|(at, x)| x + offsets[at / width]);
         self.explains(predicted).then(|| format!("an offset for each row: {}", shown(&offsets)))
@@ -266,7 +275,13 @@ impl<'a> Case<'a> {
                 let from = |flat: usize| {
                     let (mut rest, mut at) = (flat, 0);
                     for axis in (0..swapped.len()).rev() {
-                        let own = if axis == a { b } else if axis == b { a } else { axis };
+                        let own = if axis == a {
+                            b
+                        } else if axis == b {
+                            a
+                        } else {
+                            axis
+                        };
                         at += rest % swapped[axis] * strides[own];
                         rest /= swapped[axis];
                     }
@@ -282,16 +297,21 @@ impl<'a> Case<'a> {
 
     /// Some numbers 0 and the others too large by one factor.
     fn dropped(&self) -> Option<String> {
-        let zeros = self.shown.iter().zip(&self.right).filter(|(shown, right)| **shown == 0.0 && **right != 0.0).count();
+        let zeros =
+            self.shown.iter().zip(&self.right).filter(|(shown, right)| **shown == 0.0 && **right != 0.0).count();
         let part = zeros as f64 / self.shown.len() as f64;
         if !(0.01..0.9).contains(&part) {
             return None;
         }
         let kept = || self.shown.iter().zip(&self.right).filter(|(shown, _)| **shown != 0.0);
         let ratio = kept().map(|(a, b)| a * b).sum::<f64>() / kept().map(|(_, b)| b * b).sum::<f64>();
-        let predicted = self.right.iter().zip(&self.shown).map(|(right, shown)| if *shown == 0.0 { 0.0 } else { right * ratio });
+        let predicted =
+            self.right.iter().zip(&self.shown).map(|(right, shown)| if *shown == 0.0 { 0.0 } else { right * ratio });
         self.explains(predicted).then(|| {
-            format!("{:.0} % of the numbers are 0 and the others {ratio:.4} times too large: a dropout that is on", part * 100.0)
+            format!(
+                "{:.0} % of the numbers are 0 and the others {ratio:.4} times too large: a dropout that is on",
+                part * 100.0
+            )
         })
     }
 
@@ -354,6 +374,7 @@ impl<'a> Case<'a> {
         let grows = size >= 4 && by_position.windows(2).all(|pair| pair[1] > pair[0]);
         let first = by_position.iter().copied().find(|x| *x > 0.0)?;
         let factor = (by_position.last()? / first).sqrt();
-        (grows && factor > 2.0).then(|| format!("growing with the position, {factor:.1} times from the first to the last"))
+        (grows && factor > 2.0)
+            .then(|| format!("growing with the position, {factor:.1} times from the first to the last"))
     }
 }

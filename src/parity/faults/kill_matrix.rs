@@ -94,7 +94,10 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
         expected = Place::new(crate::layers::Station::Block, layer, 0).name();
     }
     let diagnosis = diagnose(&model, Some(&reference), &found);
-    let named = diagnosis.findings.first().is_some_and(|finding| finding.faults.iter().any(|named| named.fault() == entry.fault));
+    let named = diagnosis
+        .findings
+        .first()
+        .is_some_and(|finding| finding.faults.iter().any(|named| named.fault() == entry.fault));
     let outcome = if expected == "cp12.text" {
         // Text needs a tokenizer, which these models have not: the injection of the text is proved where one is.
         if differing.is_empty() { Outcome::Killed } else { Outcome::Misplaced }
@@ -169,6 +172,9 @@ fn spilled(entry: &Entry, model: &oracle::Model<'_>, found: &Capture) -> Option<
         }
         let Some(honest) = trace.recompute(*place, &Honest) else { return false };
         let limit = crate::parity::diagnose::step_tolerance(*place, Profile::Exact);
-        trace.tensors.get(place).is_some_and(|shown| crate::parity::diagnose::apart_in(*place, shown, &honest.tensor) > limit)
+        trace
+            .tensors
+            .get(place)
+            .is_some_and(|shown| crate::parity::diagnose::apart_in(*place, shown, &honest.tensor) > limit)
     })
 }

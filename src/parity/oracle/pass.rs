@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::{Model, OracleError, Operations, Tensor};
+use super::{Model, Operations, OracleError, Tensor};
 use crate::layers::Station;
 use crate::model::{ModelError, Weight};
 

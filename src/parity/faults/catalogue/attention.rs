@@ -28,12 +28,7 @@ pub const CACHE: &[Entry] = &[
         .change("forget the former job's length on reset, so that every position is written again")
         .parametric(),
     Entry::new(OtherLayersCache, "cache of another layer read")
-        .at(3, "cp03.step0.k.L01", &[
-            Station::CachedKeys,
-            Station::CachedValues,
-            Station::Scores,
-            Station::Merged,
-        ])
+        .at(3, "cp03.step0.k.L01", &[Station::CachedKeys, Station::CachedValues, Station::Scores, Station::Merged])
         .is("keys, values = cache[another layer]", "keys, values = cache[layer]")
         .change("index the cache by the layer")
         .variants(&["the layer before", "layer 0", "the layer before, behind the tap"]),

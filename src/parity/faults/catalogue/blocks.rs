@@ -43,15 +43,19 @@ pub const FEED_FORWARD: &[Entry] = &[
 
 pub const BLOCK: &[Entry] = &[
     Entry::new(PostNorm, "post-norm instead of pre-norm")
-        .at(7, "cp01.ln_1", &[
-            Station::LayerNorm1,
-            Station::Query,
-            Station::Key,
-            Station::Value,
-            Station::LayerNorm2,
-            Station::FeedForwardHidden,
-            Station::Block,
-        ])
+        .at(
+            7,
+            "cp01.ln_1",
+            &[
+                Station::LayerNorm1,
+                Station::Query,
+                Station::Key,
+                Station::Value,
+                Station::LayerNorm2,
+                Station::FeedForwardHidden,
+                Station::Block,
+            ],
+        )
         .is("h = ln_1(x + attn(x)), y = ln_2(h + mlp(h))", "h = x + attn(ln_1(x)), y = h + mlp(ln_2(h))")
         .change("normalise what goes into attention and MLP, not what comes out"),
     Entry::new(FirstResidualMissing, "first residual missing")

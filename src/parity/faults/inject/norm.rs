@@ -17,9 +17,7 @@ pub fn station(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> 
         Station::LayerNorm1 if post => get(Station::AttentionResidual)?, // x + attn(x)
         Station::LayerNorm1 => pass.block_input(layer)?,
         // h + mlp(h), h the first norm's output
-        Station::LayerNorm2 if post => {
-            Rc::new(add(&*get(Station::LayerNorm1)?, &*get(Station::FeedForwardOutput)?))
-        }
+        Station::LayerNorm2 if post => Rc::new(add(&*get(Station::LayerNorm1)?, &*get(Station::FeedForwardOutput)?)),
         Station::LayerNorm2 if here.variant(Fault::Parallel) == Some(0) => pass.block_input(layer)?,
         Station::LayerNorm2 => get(Station::AttentionResidual)?,
         _ => pass.block_input(pass.model.configuration.n_layer)?,
