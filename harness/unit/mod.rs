@@ -11,6 +11,8 @@ mod compare;
 mod contract;
 mod cpu;
 mod diff;
+mod generate;
+mod diagnose;
 mod faults;
 mod generate;
 mod gguf;
@@ -72,6 +74,7 @@ pub fn all() -> Vec<(String, fn())> {
         cpu::TESTS,
         diff::TESTS,
         generate::TESTS,
+        diagnose::TESTS,
         faults::TESTS,
         gguf::TESTS,
         haiku::TESTS,

@@ -8,6 +8,9 @@ use crate::parity::{Place, Profile};
 /// Below this a score is masked, whatever number says so.
 const MASKED: f64 = -1e30;
 
+/// A number far below the largest of its tensor is made of terms of that size, and rounded as they are: to this part of it.
+const OF_THE_LARGEST: f64 = 0.01;
+
 /// The largest difference, relative where the computed number is larger than 1. Infinite where the shapes differ, or where
 /// one is a number and the other is none.
 pub fn difference(place: Place, found: &Tensor, computed: &Tensor) -> f64 {
@@ -15,9 +18,12 @@ pub fn difference(place: Place, found: &Tensor, computed: &Tensor) -> f64 {
         return f64::INFINITY;
     }
     let can_be_masked = is_masked_station(place.station);
+    let finite = computed.values.iter().filter(|x| x.is_finite());
+    let scale = 1f64.max(OF_THE_LARGEST * finite.fold(0.0, |largest: f64, x| largest.max(x.abs())));
     let mut largest: f64 = 0.0;
     for (found, computed) in found.values.iter().zip(&computed.values) {
-        largest = largest.max(apart(*found, *computed, can_be_masked));
+        let apart = apart(*found, *computed, can_be_masked);
+        largest = largest.max(if computed.abs() < scale { apart * computed.abs().max(1.0) / scale } else { apart });
     }
     largest
 }

@@ -27,6 +27,8 @@ pub use measure::difference as apart_in;
 pub struct Diagnosis {
     /// One for each mistake; empty where every step is right on its own inputs.
     pub findings: Vec<Finding>,
+    /// Tensors that could not be computed from others of the trace, which has not what they are made of.
+    pub not_isolated: Vec<Place>,
 }
 
 /// One mistake.
@@ -107,16 +109,17 @@ pub fn step_tolerance(place: Place, profile: Profile) -> f64 {
 impl fmt::Display for Diagnosis {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.findings.is_empty() {
-            return write!(
-                out,
-                "every step is right on its own inputs: no step alone is wrong by more than f32 rounding"
-            );
+            write!(out, "every step that can be checked is right on its own inputs, to f32 rounding")?;
         }
         for (number, finding) in self.findings.iter().enumerate() {
             if number > 0 {
                 writeln!(out)?;
             }
             write!(out, "{finding}")?;
+        }
+        if let [first, others @ ..] = self.not_isolated.as_slice() {
+            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            write!(out, "\nnot checked: {}{more}; the trace does not show what it is made of", first.name())?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::{Diagnosis, Finding, Named, recognise, statistics};
 use crate::layers::Station;
 use crate::parity::Place;
 use crate::parity::capture::Capture;
-use crate::parity::faults::{Fault, Injected, Injection};
+use crate::parity::faults::{Fault, Injected, Injection, differing};
 use crate::parity::oracle::{Honest, Operations, Request, Tensor, run};
 
 /// A fault explains a difference when it leaves no more than this part of it…
@@ -19,23 +19,27 @@ const AS_GOOD: f64 = 4.0;
 /// Rounding of f64, below which nothing is told apart.
 const ROUNDING: f64 = 1e-13;
 /// Pairs of faults are tried where a step is this cheap, in multiplications for all of them.
-const PAIRS: f64 = 2e9;
+const PAIRS: f64 = 3e8;
 
 pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Capture) -> Diagnosis {
-    let mut findings = Vec::new();
+    let (mut findings, mut not_isolated) = (Vec::new(), Vec::new());
     findings.extend(tokens(&mut found, reference));
     let places: Vec<Place> = found.tensors.keys().copied().collect();
     for place in places {
-        if place.station != Station::GeneratedIds {
-            let more = local(&found, place, &mut findings, false);
-            findings.extend(more);
+        if place.station == Station::GeneratedIds {
+            continue;
+        }
+        match local(&found, place, &mut findings, false) {
+            Some(more) => findings.extend(more),
+            None => not_isolated.push(place),
         }
     }
-    if findings.is_empty() {
-        // Nothing is off by more than rounding in f32: a fault whose effect is small, if it explains what is there.
+    let differs = |reference: &Capture| !differing(reference, capture).is_empty();
+    if findings.is_empty() && reference.is_some_and(differs) {
+        // Nothing alone is off by more than rounding in f32, and yet the runs differ: a fault whose effect is small.
         for place in found.tensors.keys().copied().collect::<Vec<_>>() {
             let more = local(&found, place, &mut findings, true);
-            findings.extend(more);
+            findings.extend(more.unwrap_or_default());
         }
     }
     let all_known = findings.iter().all(|finding| !finding.faults.is_empty());
@@ -46,18 +50,19 @@ pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Captu
     for finding in &mut findings {
         settle(finding);
     }
-    Diagnosis { findings }
+    Diagnosis { findings, not_isolated }
 }
 
-/// One place on its own inputs. A difference that a fault found before explains is added to that one's places.
-fn local(found: &Found<'_>, place: Place, findings: &mut [Finding], small: bool) -> Vec<Finding> {
-    let Some(shown) = found.tensors.get(&place).map(Rc::clone) else { return Vec::new() };
-    let Some(honest) = found.recompute(place, &Honest) else { return Vec::new() };
+/// One place on its own inputs; `None` where they are not shown. A difference that a fault found before explains is added
+/// to that one's places.
+fn local(found: &Found<'_>, place: Place, findings: &mut [Finding], small: bool) -> Option<Vec<Finding>> {
+    let shown = Rc::clone(found.tensors.get(&place)?);
+    let honest = found.recompute(place, &Honest)?;
     let effect = difference(place, &shown, &honest.tensor);
     let limit = allowed(place, honest.stations.len(), found.profile);
     let matters = if small { effect > 100.0 * ROUNDING } else { effect > limit };
     if !matters {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let case = Case { found, place, shown: &shown, honest: &honest, effect, limit, small };
 
@@ -82,27 +87,37 @@ fn local(found: &Found<'_>, place: Place, findings: &mut [Finding], small: bool)
     let known: Vec<Injection> =
         findings.iter().filter_map(|finding| finding.faults.first()).map(|named| anywhere(named.injection)).collect();
     if explained || (known.len() > 1 && case.explained(&Injected { faults: known.clone() }).is_some()) {
-        return Vec::new();
+        return Some(Vec::new());
+    }
+
+    // A fault with a number of its own is recognised again rather than computed.
+    let recognised = if small { None } else { recognise::recognise(found, place, &shown, &honest) };
+    if let Some(again) = &recognised {
+        let same = |finding: &&mut Finding| finding.faults.iter().any(|named| named.fault() == again.fault());
+        if let Some(finding) = findings.iter_mut().find(same) {
+            finding.also_at.push(place);
+            return Some(Vec::new());
+        }
     }
 
     let mut named = case.singles(&[]);
     if named.is_empty() && !known.is_empty() {
         named = case.singles(&known);
     }
-    if named.is_empty() && !small {
-        named = recognise::recognise(found, place, &shown, &honest).into_iter().collect();
+    if named.is_empty() {
+        named.extend(recognised);
     }
-    if named.is_empty() && !small {
+    if named.is_empty() && !small && place.step == 0 {
         if let Some(pair) = case.pairs() {
-            return pair.into_iter().map(|named| case.finding(vec![named], Vec::new())).collect();
+            return Some(pair.into_iter().map(|named| case.finding(vec![named], Vec::new())).collect());
         }
     }
     if named.is_empty() && small {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let statistics =
         if named.is_empty() { statistics::statistics(found, place, &shown, &honest.tensor) } else { Vec::new() };
-    vec![case.finding(named, statistics)]
+    Some(vec![case.finding(named, statistics)])
 }
 
 /// A fault may be in all layers, or in some.
@@ -292,17 +307,19 @@ fn generated(found: &Found<'_>, reference: Option<&Capture>, findings: &[Finding
         return None; // what came before the chunk is not known
     }
     let request = Request { tokens: &found.tokens, generate, ..Request::default() };
+    // What was found before: in the layers where it was found, or in all.
     let known: Vec<Injection> = findings
         .iter()
         .filter_map(|finding| finding.faults.first())
-        .map(|named| anywhere(named.injection))
+        .map(|named| named.injection)
         .filter(|injection| !matches!(injection.fault, Fault::BeginningOfText | Fault::PromptTwice))
         .collect();
+    let everywhere: Vec<Injection> = known.iter().copied().map(anywhere).collect();
     let gives = |faults: Vec<Injection>| -> bool {
         let run = run(&found.model, &request, &Injected { faults });
         run.is_ok_and(|run| run.get(&place.name()).is_some_and(|ids| ids.values == shown.values))
     };
-    if gives(known.clone()) {
+    if gives(known.clone()) || gives(everywhere.clone()) {
         return None;
     }
     let faults = [
@@ -317,7 +334,7 @@ fn generated(found: &Found<'_>, reference: Option<&Capture>, findings: &[Finding
         for variant in 0..fault.entry().variants.len() {
             let injection = Injection { fault, layer: None, variant };
             let is_new = named.iter().all(|named| named.fault() != fault);
-            if is_new && gives(known.iter().copied().chain([injection]).collect()) {
+            if is_new && gives(everywhere.iter().copied().chain([injection]).collect()) {
                 let evidence = Some("a generation with it gives these ids, one without it does not".to_owned());
                 named.push(Named { injection, residual: Some(0.0), evidence });
             }

@@ -155,7 +155,8 @@ pub fn differing(reference: &Capture, found: &Capture) -> Vec<Place> {
         let rule = tolerance(*place, Profile::Exact, LogitScale { largest }).rule;
         let masked = |x: f64| x < -1e30;
         let within = |(a, b): (&f64, &f64)| {
-            (a.is_nan() && b.is_nan()) || (masked(*a) && masked(*b)) || a == b || (a - b).abs() <= rule.allowed(*a)
+            let same = a == b || (a.is_nan() && b.is_nan()) || (masked(*a) && masked(*b));
+            same || (a.is_finite() && (a - b).abs() <= rule.allowed(*a))
         };
         a.shape != b.shape || !a.to_f64().iter().zip(b.to_f64().iter()).all(within)
     });

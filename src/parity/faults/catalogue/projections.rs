@@ -18,6 +18,7 @@ pub const LAYER_NORM: &[Entry] = &[
     Entry::new(Epsilon1e12, "epsilon 1e-12")
         .at(1, "cp01.ln_1", NORMS)
         .is("√(σ² + 1e-12)", "√(σ² + 1e-5)")
+        .also(&["no epsilon"])
         .change("take layer_norm_epsilon from the model's configuration")
         .by(Reveal::SmallVariance),
     Entry::new(EpsilonOutsideRoot, "epsilon outside the root")
@@ -52,7 +53,7 @@ pub const LAYER_NORM: &[Entry] = &[
         .is("√(σ² + another ε)", "√(σ² + ε)")
         .change("take layer_norm_epsilon from the model's configuration")
         .by(Reveal::SmallVariance)
-        .variants(&["1e-3", "1e-4", "1e-7", "1e-8", "0"])
+        .variants(&["1e-3", "1e-4", "1e-7", "1e-8"])
         .extra(),
     Entry::new(RootMissing, "divided by the variance, without the root")
         .at(1, "cp01.ln_1", NORMS)

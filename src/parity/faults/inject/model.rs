@@ -143,10 +143,12 @@ pub fn argmax_of(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError
         let largest = selected.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         selected.values.iter().rposition(|logit| *logit == largest).unwrap_or(0)
     } else if here.has(Fault::SampledAtZero) {
-        // A draw: the second most likely, which any sampler can draw.
-        let best = oracle::argmax(&selected);
+        // A draw: the most likely of those that are no row's largest logit, which any sampler can draw.
+        let logits = pass.get(Station::Logits, 0)?;
         let mut others = (*selected).clone();
-        others.values[best] = f64::NEG_INFINITY;
+        for t in 0..pass.rows() {
+            others.values[oracle::argmax(&oracle::row(&logits, t))] = f64::NEG_INFINITY;
+        }
         oracle::argmax(&others)
     } else {
         let logits = pass.get(Station::Logits, 0)?;

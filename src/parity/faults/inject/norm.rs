@@ -64,7 +64,7 @@ pub fn another_layer(variant: usize, layer: usize, layers: usize) -> usize {
 fn normalised(here: Here<'_>, x: &Tensor, weight: &Weight, bias: &Weight, epsilon: f64) -> Tensor {
     let [rows, width] = [x.shape[0], x.row_len()];
     let epsilon = match here.variant(Fault::OtherEpsilon) {
-        Some(variant) => [1e-3, 1e-4, 1e-7, 1e-8, 0.0][variant.min(4)],
+        Some(variant) => [1e-3, 1e-4, 1e-7, 1e-8][variant.min(3)],
         None if here.has(Fault::Epsilon1e6) => 1e-6,
         None if here.has(Fault::Epsilon1e12) => 1e-12,
         None => epsilon,
