@@ -26,6 +26,7 @@ mod process;
 mod puppets;
 mod reading;
 mod recipe;
+mod report;
 mod runner;
 mod safetensors;
 mod sampling;
@@ -74,6 +75,7 @@ pub fn all() -> Vec<(String, fn())> {
         process::TESTS,
         reading::TESTS,
         recipe::TESTS,
+        report::TESTS,
         runner::TESTS,
         safetensors::TESTS,
         sampling::TESTS,
