@@ -22,7 +22,7 @@ const LAYERS: usize = 24;
 const HEADS: usize = 16;
 const WIDTH: usize = 1024;
 const VOCABULARY: usize = 50257;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 25;
 
 fn main() {
     let (reference, found) = (capture(0.0), capture(1e-6));

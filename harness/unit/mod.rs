@@ -36,6 +36,7 @@ mod proof;
 mod puppets;
 mod reading;
 mod recipe;
+mod report;
 mod runner;
 mod safetensors;
 mod sampling;
@@ -94,6 +95,7 @@ pub fn all() -> Vec<(String, fn())> {
         proof::TESTS,
         reading::TESTS,
         recipe::TESTS,
+        report::TESTS,
         runner::TESTS,
         safetensors::TESTS,
         sampling::TESTS,

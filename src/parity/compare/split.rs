@@ -9,7 +9,7 @@ use super::sweep::{self, CHUNK, Sweep};
 use super::{Comparison, Pair, conclude, unpaired};
 
 /// Elements of one part: some hundred microseconds of work.
-const PART: usize = 64 * CHUNK;
+const PART: usize = 512 * CHUNK;
 
 /// Every pair, in order.
 pub fn compare_all(pairs: &[Pair<'_>], threads: usize) -> Vec<Comparison> {

@@ -12,7 +12,8 @@ use super::{Pair, Worst, is_masked, need};
 use crate::tensor::Instructions;
 use crate::tensor::lanes::{Lanes, for_each_instruction_set};
 
-pub(super) const CHUNK: usize = 4096;
+/// Small, since an extreme costs a second look at its chunk.
+pub(super) const CHUNK: usize = 512;
 const WIDE: usize = 8;
 
 /// What one pass finds; two of them add up.
@@ -188,62 +189,84 @@ impl Quick {
     }
 }
 
-/// `wide` makes f64 of an element. Eight of everything at a time, which every instruction set has registers for.
+/// An element of the quick look. Always inlined: what is called here must be compiled with the look's instructions.
+trait Element: Copy + Default {
+    fn wide(self) -> f64;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Element for f64 {
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+/// Eight of everything at a time, which every instruction set has registers for; no closure, which would be compiled
+/// without them.
 #[inline(always)]
-fn look<L: Lanes, T: Copy>(_: L, reference: &[T], found: &[T], limits: Limits, wide: impl Fn(T) -> f64) -> Quick {
-    let mut sums = [[0.0_f64; WIDE]; 4];
-    let mut extremes = [[0.0_f64; WIDE]; 3];
+fn look<L: Lanes, T: Element>(_: L, reference: &[T], found: &[T], limits: Limits) -> Quick {
+    let mut difference = [0.0_f64; WIDE];
+    let mut difference_squared = [0.0_f64; WIDE];
+    let mut reference_squared = [0.0_f64; WIDE];
+    let mut product = [0.0_f64; WIDE];
+    let mut max_abs = [0.0_f64; WIDE];
+    let mut relative_excess = [0.0_f64; WIDE];
+    let mut needed_excess = [0.0_f64; WIDE];
     let mut beyond = [0.0_f64; WIDE];
-    let mut take = |reference: [f64; WIDE], found: [f64; WIDE]| {
+    let (references, reference_rest) = reference.as_chunks::<WIDE>();
+    let (founds, found_rest) = found.as_chunks::<WIDE>();
+    // Zeros at the end change nothing.
+    let (mut last_reference, mut last_found) = ([T::default(); WIDE], [T::default(); WIDE]);
+    last_reference[..reference_rest.len()].copy_from_slice(reference_rest);
+    last_found[..found_rest.len()].copy_from_slice(found_rest);
+    let whole = references.len();
+    for chunk in 0..=whole {
+        let (reference, found) =
+            if chunk < whole { (&references[chunk], &founds[chunk]) } else { (&last_reference, &last_found) };
         for i in 0..WIDE {
-            let (r, d) = (reference[i], found[i] - reference[i]);
+            let r = reference[i].wide();
+            let d = found[i].wide() - r;
             let (r_abs, d_abs) = (r.abs(), d.abs());
-            sums[0][i] += d;
-            sums[1][i] += d * d;
-            sums[2][i] += r * r;
-            sums[3][i] += r * d;
+            difference[i] += d;
+            difference_squared[i] += d * d;
+            reference_squared[i] += r * r;
+            product[i] += r * d;
             let scale = if r_abs > 1.0 { r_abs } else { 1.0 };
             let relative = if r_abs > 0.0 { d_abs - limits.relative * r_abs } else { 0.0 };
             let needed = d_abs - limits.needed * scale;
-            extremes[0][i] = if d_abs > extremes[0][i] { d_abs } else { extremes[0][i] };
-            extremes[1][i] = if relative > extremes[1][i] { relative } else { extremes[1][i] };
-            extremes[2][i] = if needed > extremes[2][i] { needed } else { extremes[2][i] };
+            max_abs[i] = if d_abs > max_abs[i] { d_abs } else { max_abs[i] };
+            relative_excess[i] = if relative > relative_excess[i] { relative } else { relative_excess[i] };
+            needed_excess[i] = if needed > needed_excess[i] { needed } else { needed_excess[i] };
             beyond[i] += if d_abs > limits.tolerance * scale { 1.0 } else { 0.0 };
         }
-    };
-    let (references, reference_rest) = reference.as_chunks::<WIDE>();
-    let (founds, found_rest) = found.as_chunks::<WIDE>();
-    for (reference, found) in references.iter().zip(founds) {
-        take(reference.map(&wide), found.map(&wide));
     }
-    // Zeros at the end change nothing.
-    let (mut reference, mut found) = ([0.0; WIDE], [0.0; WIDE]);
-    for (i, (r, f)) in reference_rest.iter().zip(found_rest).enumerate() {
-        (reference[i], found[i]) = (wide(*r), wide(*f));
-    }
-    take(reference, found);
-    let sum = |lanes: [f64; WIDE]| lanes.iter().sum::<f64>();
-    let largest = |lanes: [f64; WIDE]| lanes.into_iter().fold(0.0, f64::max);
     Quick {
-        difference: sum(sums[0]),
-        difference_squared: sum(sums[1]),
-        reference_squared: sum(sums[2]),
-        product: sum(sums[3]),
-        max_abs: largest(extremes[0]),
-        relative_excess: largest(extremes[1]),
-        needed_excess: largest(extremes[2]),
-        beyond: sum(beyond),
+        difference: difference.iter().sum(),
+        difference_squared: difference_squared.iter().sum(),
+        reference_squared: reference_squared.iter().sum(),
+        product: product.iter().sum(),
+        max_abs: max_abs.into_iter().fold(0.0, f64::max),
+        relative_excess: relative_excess.into_iter().fold(0.0, f64::max),
+        needed_excess: needed_excess.into_iter().fold(0.0, f64::max),
+        beyond: beyond.iter().sum(),
     }
 }
 
 #[inline(always)]
 fn look_f32_with<L: Lanes>(lanes: L, reference: &[f32], found: &[f32], limits: Limits) -> Quick {
-    look(lanes, reference, found, limits, f64::from)
+    look(lanes, reference, found, limits)
 }
 
 #[inline(always)]
 fn look_f64_with<L: Lanes>(lanes: L, reference: &[f64], found: &[f64], limits: Limits) -> Quick {
-    look(lanes, reference, found, limits, |value| value)
+    look(lanes, reference, found, limits)
 }
 
 for_each_instruction_set! {
