@@ -5,6 +5,7 @@ mod architecture;
 mod bench;
 mod cache;
 mod capture;
+mod capture_command;
 mod capture_cpu;
 mod contract;
 mod cpu;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<(String, fn())> {
         bench::TESTS,
         cache::TESTS,
         capture::TESTS,
+        capture_command::TESTS,
         capture_cpu::TESTS,
         contract::TESTS,
         cpu::TESTS,
