@@ -26,6 +26,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("capture_cpu/the_text_is_the_same", the_text_is_the_same),
     ("capture_cpu/memory_is_given_back", memory_is_given_back),
     ("capture_cpu/jobs_write_captures", jobs_write_captures),
+    ("capture_cpu/no_room_for_a_capture", no_room_for_a_capture),
     ("capture_cpu/a_cancelled_job_leaves_nothing", a_cancelled_job_leaves_nothing),
     ("capture_cpu/a_failed_job_leaves_what_it_computed", a_failed_job_leaves_what_it_computed),
     ("capture_cpu/one_model_one_digest", one_model_one_digest),
@@ -183,7 +184,7 @@ fn size_is_known_before() {
         let bytes: usize = kept.map(|(_, tensor)| 4 * tensor.count()).sum();
         assert_eq!(scope.bytes(recipe().configuration(), generation.prompt_ids.len()), bytes as u64);
     }
-    let huge = Scope { every_layer: true, steps: 2048 };
+    let huge = Scope { every_layer: true, steps: usize::MAX };
     assert_eq!(huge.bytes(recipe().configuration(), 1 << 40), u64::MAX, "said, not wrapped");
 }
 
@@ -255,6 +256,18 @@ fn jobs_write_captures() {
     // a place that cannot be written to
     let nowhere = Some(CaptureRequest { directory: "/dev/null/a".into(), scope: Scope::default() });
     backend.run(&Job { capture: nowhere, ..job }, &mut Nobody, &CancelFlag::default()).expect("runs all the same");
+}
+
+/// A capture that memory has no room for is left out, and the job goes on.
+fn no_room_for_a_capture() {
+    let folder = tempfile::tempdir().unwrap();
+    let scope = Scope { every_layer: true, steps: usize::MAX };
+    let capture = Some(CaptureRequest { directory: folder.path().join("a"), scope });
+    let finished = backend().run(&Job { capture, ..job(u32::MAX) }, &mut Nobody, &CancelFlag::default());
+    assert!(finished.expect("runs").tokens_out > 4, "to the end of the context");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let refused = backend().capture(&job(u32::MAX), scope, &mut Nobody, &CancelFlag::default());
+    assert!(refused.expect_err("said to who asks for nothing else").to_string().contains("bytes of memory"));
 }
 
 struct CancelsAtOnce(CancelFlag);

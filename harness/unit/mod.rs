@@ -5,6 +5,7 @@ mod architecture;
 mod bench;
 mod cache;
 mod capture;
+mod capture_command;
 mod capture_cpu;
 mod checkpoints;
 mod compare;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<(String, fn())> {
         capture::TESTS,
         checkpoints::TESTS,
         compare::TESTS,
+        capture_command::TESTS,
         capture_cpu::TESTS,
         contract::TESTS,
         cpu::TESTS,

@@ -13,7 +13,7 @@ use crate::backend::cpu::CpuBackend;
 use crate::backend::{CancelFlag, Job, Prompt, SamplingParameters, TokenSink};
 use crate::harness::exit::Exit;
 use crate::harness::selection::ModelFormat;
-use crate::harness::target::{Start, Target};
+use crate::harness::target::{Start, StartError, Target};
 use crate::harness::tiny_model;
 use crate::parity::capture::{Capture, MANIFEST};
 use crate::parity::{Scope, capture};
@@ -188,6 +188,9 @@ fn of_worker(flags: &Flags, command: &str, model: &Path, scratch: &TempDir) -> R
     let target = Target::spawn(command).map_err(|error| usage(&error))?;
     let worker = target.start(&start).map_err(|error| {
         complain(&error);
+        if let StartError::Exited { log, .. } | StartError::NotReady { log, .. } = &error {
+            eprintln!("{log}");
+        }
         Exit::TargetNotStarted
     })?;
     let mut body = json!({"job_id": JOB, "max_tokens": flags.max_tokens, "temperature": 0.0, "seed": 0});

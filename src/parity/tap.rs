@@ -25,16 +25,17 @@ impl Scope {
     /// Bytes of all tensors that a [`Recorder`] keeps of a prompt of this many tokens.
     pub fn bytes(&self, configuration: &Gpt2Configuration, tokens: usize) -> u64 {
         let Gpt2Configuration { n_layer, n_head, n_embd, n_inner, vocab_size, .. } = *configuration;
-        let [t, c, hidden, v] = [tokens, n_embd, n_inner, vocab_size].map(|size| size as u128);
-        let layers = if self.every_layer { n_layer as u128 } else { 1 };
-        // ln_1, q, k, v, both of the cache, merged, attn_out, attn_residual, ln_2, c_proj, block; c_fc and gelu; three
-        // times the scores
-        let of_layer = 12 * t * c + 2 * t * hidden + 3 * n_head as u128 * t * t;
-        let of_steps: u128 = (1..=self.steps as u128).map(|step| 2 * (t + step) * c).sum();
-        let of_blocks = n_layer as u128 * t * c;
-        let around = 2 * t * c + t * v + v; // embed, ln_f; logits of all positions and of the last
-        let floats = layers * (of_layer + of_steps) + of_blocks + around;
-        u64::try_from(floats * 4).unwrap_or(u64::MAX)
+        let [t, c, hidden, v, h] = [tokens, n_embd, n_inner, vocab_size, n_head].map(|size| size as u128);
+        let (all, steps) = (n_layer as u128, self.steps as u128);
+        let layers = if self.every_layer { all } else { 1 };
+        let sum = |parts: [u128; 3]| parts.into_iter().fold(0, u128::saturating_add);
+        // ln_1, q, k, v, both of the cache, merged, attn_out, attn_residual, ln_2, c_proj, block; c_fc and gelu; scores
+        // with and without mask, and probabilities
+        let of_layer = sum([12 * t * c, 2 * t * hidden, (3 * h).saturating_mul(t * t)]);
+        let of_steps = (2 * c).saturating_mul((steps * t).saturating_add(steps * (steps + 1) / 2)); // Σ 2 (t + step) c
+        let around = (2 + all) * t * c + t * v + v; // embed, ln_f, every block; logits of all positions and of the last
+        let floats = sum([layers.saturating_mul(of_layer), layers.saturating_mul(of_steps), around]);
+        u64::try_from(floats.saturating_mul(4)).unwrap_or(u64::MAX)
     }
 }
 

@@ -90,7 +90,8 @@ async fn start_and_serve(
         "CPU worker starting"
     );
     // Made now, so that a folder that can't be is no surprise of the first job.
-    if let Some(directory) = &configuration.checkpoint_dir {
+    let refuses_captures = configuration.backend.kind == BackendKind::Stub;
+    if let Some(directory) = configuration.checkpoint_dir.as_ref().filter(|_| !refuses_captures) {
         std::fs::create_dir_all(directory).map_err(|error| {
             StartError::new("INTERNAL", format!("--checkpoint-dir {}: {error}", directory.display()))
         })?;

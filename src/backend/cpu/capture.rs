@@ -34,8 +34,10 @@ impl CpuBackend {
         cancel: &CancelFlag,
     ) -> Result<(Generation, Capture), BackendError> {
         let ids = self.prompt_ids(job);
-        self.require_memory(ids.len(), scope).map_err(|problem| BackendError::Internal(problem.to_string()))?;
-        self.engine.watch = Watch { recorder: Some(Recorder::within(scope)), ..self.watch(job) };
+        self.require_memory(ids.len(), job.max_tokens, scope)
+            .map_err(|problem| BackendError::Internal(problem.to_string()))?;
+        self.engine.watch = self.watch(job);
+        self.engine.watch.recorder = Some(Recorder::within(scope));
         let generation = self.generate(job, sink, cancel)?;
         let captured = self.captured(job, &ids, Some(&generation.ids));
         let nothing = || BackendError::Internal("the job computed nothing that could be captured".to_owned());
@@ -52,7 +54,7 @@ impl CpuBackend {
         cancel: &CancelFlag,
     ) -> Result<Finished, BackendError> {
         let ids = self.prompt_ids(job);
-        match self.require_memory(ids.len(), request.scope) {
+        match self.require_memory(ids.len(), job.max_tokens, request.scope) {
             Ok(()) => self.engine.watch.recorder = Some(Recorder::within(request.scope)),
             Err(problem) => warn!(job_id = job.job_id, "No capture of this job: {problem}"),
         }
@@ -132,7 +134,9 @@ impl CpuBackend {
     }
 
     /// What the recorder keeps, and what a pass with all positions' logits needs besides.
-    fn require_memory(&self, tokens: usize, scope: Scope) -> Result<(), Problem> {
+    fn require_memory(&self, tokens: usize, max_tokens: u32, scope: Scope) -> Result<(), Problem> {
+        let steps = scope.steps.min(max_tokens.saturating_sub(1) as usize); // more will not be computed
+        let scope = Scope { steps, ..scope };
         let configuration = &self.engine.model.configuration;
         let row = 7 * configuration.n_embd + configuration.n_inner + configuration.vocab_size;
         let working = (tokens as u64).saturating_mul(4 * row as u64);
