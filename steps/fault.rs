@@ -19,3 +19,23 @@ fn shows(world: &mut World, tensor: String) {
 fn named(world: &mut World) {
     world.scene.fault_is_named().settle();
 }
+
+#[given(regex = r#"^the capture of transformers with the mistake "([^"]+)"$"#)]
+fn transplant(world: &mut World, name: String) {
+    world.scene.transplant(&name).settle();
+}
+
+#[then(regex = r#"^it parts from the honest one first at "([^"]+)"$"#)]
+fn parts_first_at(world: &mut World, tensor: String) {
+    world.scene.transplant_parts_first_at(&tensor).settle();
+}
+
+#[then(regex = r#"^the diagnosis of the capture names "([^"]+)"$"#)]
+fn transplant_named(world: &mut World, fault: String) {
+    world.scene.transplant_is_named(&fault).settle();
+}
+
+#[then("nothing is wrong with it")]
+fn transplant_right(world: &mut World) {
+    world.scene.transplant_is_right().settle();
+}

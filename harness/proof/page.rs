@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::checks::{Judgement, Outcome};
+use super::checks::{Judgement, Outcome, Part};
 use super::record::Record;
 use crate::harness::bench::statistics::Samples;
+use crate::parity::report::{Case, Cases, Moment, Note, Page, Run};
 
 /// `README.md`: what this folder proves and how to check it.
 pub fn read_me(record: &Record, judgement: &Judgement, target: &str) -> String {
@@ -42,10 +43,54 @@ fn word(outcome: Outcome) -> String {
     json!(outcome).as_str().unwrap_or_default().to_owned()
 }
 
-/// `report.html`
+/// `report.html`: the verdicts and the stream, to look at.
 pub fn report(record: &Record, judgement: &Judgement, target: &str) -> String {
-    let escaped = read_me(record, judgement, target).replace('&', "&amp;").replace('<', "&lt;");
-    format!("<!doctype html><meta charset=utf-8><title>llorch haiku</title><pre>{escaped}</pre>")
+    let case = |part: Part, name: &str, outcome: Outcome| {
+        let checks = judgement.checks.iter().filter(|check| check.part == part && check.outcome != Outcome::Pass);
+        Case {
+            address: format!("haiku/{}", name.replace(' ', "-")),
+            name: format!("The {name} holds"),
+            feature: "haiku".into(),
+            level: "MUST".into(),
+            verdict: word(outcome),
+            class: match outcome {
+                Outcome::Pass => "pass",
+                Outcome::Fail => "fail",
+                Outcome::NotApplicable | Outcome::NotCompared => "none",
+            },
+            seconds: record.transcript.ended_at.as_secs_f64(),
+            notes: checks
+                .map(|check| Note {
+                    title: check.name.clone(),
+                    text: format!("expected {}, found {}", check.expected, check.found),
+                })
+                .collect(),
+            ..Case::default()
+        }
+    };
+    let frames = record.transcript.frames.iter();
+    let events =
+        frames.map(|frame| Moment { ms: frame.at.as_secs_f64() * 1e3, kind: frame.name().to_owned() }).collect();
+    let page = Page {
+        title: "A haiku, and the proof that it was computed".into(),
+        subtitle: format!(
+            "{target}, asked at {}: {}",
+            record.facts.sent_at,
+            judgement.text.trim().replace('\n', " / ")
+        ),
+        cases: Some(Cases {
+            target: target.into(),
+            warning: None,
+            seconds: record.transcript.ended_at.as_secs_f64(),
+            list: vec![
+                case(Part::Pipeline, "pipeline", judgement.pipeline),
+                case(Part::Word, "word rule", judgement.word_rule),
+            ],
+        }),
+        runs: vec![Run { label: "the stream".into(), events }],
+        ..Page::default()
+    };
+    page.html()
 }
 
 /// `timings.json`: the first token, and the gaps between tokens, in milliseconds.

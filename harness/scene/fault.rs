@@ -1,12 +1,92 @@
 //! A mistake put into the reference: where it shows, and what the diagnosis calls it.
 
+use include_dir::{Dir, include_dir};
+
 use super::Scene;
 use crate::harness::Finding;
+use crate::model::Gpt2Configuration;
+use crate::model::recipe::{Recipe, Size};
+use crate::parity::Capture;
+use crate::parity::diagnose::{Diagnosis, diagnose};
 use crate::parity::faults::revealing::trials;
 use crate::parity::faults::{Entry, Fault, Kill, Outcome, kill};
 use crate::parity::oracle::{Honest, run};
 
+/// Captures of transformers with a mistake each, and one without.
+static MISTAKES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/fixtures/mistakes");
+
+/// One of them, held against the honest one.
+pub struct Transplant {
+    first: Option<String>,
+    diagnosis: Diagnosis,
+}
+
+fn transplant(name: &str) -> Result<Transplant, Finding> {
+    let problem = |what: &str| Finding::error(format!("fixtures/mistakes/{name}"), what.to_owned());
+    let capture = |name: &str| {
+        let file = |file: &str| MISTAKES.get_file(format!("{name}/{file}")).map(include_dir::File::contents);
+        let (manifest, tensors) =
+            file("manifest.json").zip(file("tensors.safetensors")).ok_or_else(|| problem("it is not there"))?;
+        Capture::of_bytes(manifest, tensors).map_err(|error| problem(&error.to_string()))
+    };
+    let (honest, found) = (capture("honest")?, capture(name)?);
+    let sizes = honest.manifest.sizes;
+    // as `mistakes.json` says that it was made
+    let configuration = Gpt2Configuration {
+        n_layer: sizes.n_layer,
+        n_head: sizes.n_head,
+        n_embd: sizes.n_embd,
+        n_inner: 4 * sizes.n_embd,
+        n_ctx: sizes.n_ctx,
+        vocab_size: sizes.vocab_size,
+        ..Size::Tiny.configuration()
+    };
+    let recipe = Recipe::new(configuration, 1).map_err(|error| problem(&error.to_string()))?;
+    let weights = recipe.weights();
+    let model =
+        crate::parity::oracle::Model { configuration: recipe.configuration(), weights: &weights, tokenizer: None };
+    let diff = crate::parity::diff::diff(&honest, &found, crate::parity::diff::Options::default());
+    let first = diff.first.as_ref().map(|first| first.place.name());
+    Ok(Transplant { first, diagnosis: diagnose(&model, Some(&honest), &found) })
+}
+
 impl Scene {
+    pub fn transplant(&mut self, name: &str) -> Result<(), Finding> {
+        self.transplant = Some(transplant(name)?);
+        Ok(())
+    }
+
+    fn transplanted(&self) -> Result<&Transplant, Finding> {
+        self.transplant.as_ref().ok_or_else(|| Finding::error("a capture with a mistake", "none was read"))
+    }
+
+    pub fn transplant_parts_first_at(&mut self, tensor: &str) -> Result<(), Finding> {
+        let Transplant { first, diagnosis } = self.transplanted()?;
+        if first.as_deref() == Some(tensor) {
+            return Ok(());
+        }
+        let finding =
+            Finding::fail(format!("the first divergence at {tensor}"), first.clone().unwrap_or_else(|| "none".into()));
+        Err(finding.with("diagnosis", diagnosis.to_string()))
+    }
+
+    pub fn transplant_is_named(&mut self, fault: &str) -> Result<(), Finding> {
+        let Transplant { diagnosis, .. } = self.transplanted()?;
+        let first = diagnosis.findings.first();
+        if first.is_some_and(|finding| finding.faults.iter().any(|named| format!("{:?}", named.fault()) == fault)) {
+            return Ok(());
+        }
+        Err(Finding::fail(format!("{fault} as the first mistake"), diagnosis.to_string()))
+    }
+
+    pub fn transplant_is_right(&mut self) -> Result<(), Finding> {
+        let Transplant { first, diagnosis } = self.transplanted()?;
+        if first.is_none() && diagnosis.findings.is_empty() {
+            return Ok(());
+        }
+        Err(Finding::fail("nothing wrong", format!("first {first:?}; {diagnosis}")))
+    }
+
     /// Runs the reference with the fault on models of several shapes, on the input that reveals it.
     pub fn inject(&mut self, slug: &str) -> Result<(), Finding> {
         let entry = Fault::all().find(|entry| entry.slug() == slug);

@@ -56,6 +56,7 @@ pub struct Scene {
     captures: checkpoint::Captures,
     /// A fault in the reference, on several models.
     kills: Vec<crate::parity::faults::Kill>,
+    transplant: Option<fault::Transplant>,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -95,6 +96,7 @@ impl Scene {
             climb: ladder::Climb::default(),
             captures: checkpoint::Captures::default(),
             kills: Vec::new(),
+            transplant: None,
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),

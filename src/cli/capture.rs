@@ -61,9 +61,13 @@ pub struct Flags {
     /// The Python that has transformers [default: `uv run`, which brings it]
     #[arg(long, value_name = "BIN")]
     python: Option<PathBuf>,
-    /// The script that captures transformers
-    #[arg(long, value_name = "FILE", default_value = "golden/transformers_capture.py")]
-    script: PathBuf,
+    /// The script that captures transformers [default: the one in this binary]
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// llama.cpp with the exact GELU in the place of its own, or as shipped
+    #[cfg(feature = "llama-cpp")]
+    #[arg(long, value_enum, default_value = "exact")]
+    lane: Lane,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -244,16 +248,11 @@ fn wait_for_capture(directory: &Path, patience: Duration) -> Result<Capture, Exi
 
 /// Runs the script that hooks into transformers, in an environment that has it.
 fn of_transformers(flags: &Flags, model: &Path, scratch: &TempDir) -> Result<Capture, Exit> {
-    if !flags.tokens.is_empty() {
-        return Err(refuse(Exit::Usage, "--tokens: transformers is given text, by --prompt"));
-    }
-    if !flags.script.is_file() {
-        let message = format!(
-            "{} is not there: --engine transformers runs it; start llorch in its source folder, or name it with --script",
-            flags.script.display()
-        );
-        return Err(refuse(Exit::Usage, message));
-    }
+    let script = match &flags.script {
+        Some(script) if script.is_file() => script.clone(),
+        Some(script) => return Err(refuse(Exit::Usage, format!("--script: {} is not there", script.display()))),
+        None => write_script(scratch.path()).map_err(|error| refuse(Exit::Internal, error))?,
+    };
     let folder = if model.is_dir() { model } else { model.parent().unwrap_or(model) };
     let output = scratch.path().join("transformers");
     let mut command = match &flags.python {
@@ -265,16 +264,22 @@ fn of_transformers(flags: &Flags, model: &Path, scratch: &TempDir) -> Result<Cap
         }
     };
     command
-        .arg(&flags.script)
+        .arg(&script)
         .arg("--model")
         .arg(folder)
-        .arg("--prompt")
-        .arg(&flags.prompt)
+        .args(["--steps", &flags.steps.to_string(), "--max-tokens", &flags.max_tokens.to_string()])
+        .args(["--checkpoint-layers", if flags.scope().every_layer { "all" } else { "first" }])
         .arg("--output")
         .arg(&output);
+    if flags.tokens.is_empty() {
+        command.arg("--prompt").arg(&flags.prompt);
+    } else {
+        let ids: Vec<String> = flags.tokens.iter().map(u32::to_string).collect();
+        command.arg("--tokens").arg(ids.join(","));
+    }
     match command.status() {
         Ok(status) if status.success() => Capture::read(&output).map_err(|error| refuse(Exit::Failed, error)),
-        Ok(status) => Err(refuse(Exit::Failed, format!("{} ended with {status}", flags.script.display()))),
+        Ok(status) => Err(refuse(Exit::Failed, format!("{} ended with {status}", script.display()))),
         Err(error) => {
             let program = command.get_program().to_string_lossy().into_owned();
             let message = format!(
@@ -286,7 +291,60 @@ fn of_transformers(flags: &Flags, model: &Path, scratch: &TempDir) -> Result<Cap
     }
 }
 
-/// Through the evaluation callback of a llama.cpp that is built in.
+/// The script and the module that it imports, beside each other.
+fn write_script(folder: &Path) -> std::io::Result<PathBuf> {
+    let script = folder.join("transformers_capture.py");
+    std::fs::write(folder.join("capture_format.py"), include_str!("../../golden/capture_format.py"))?;
+    std::fs::write(&script, include_str!("../../golden/transformers_capture.py"))?;
+    Ok(script)
+}
+
+#[cfg(feature = "llama-cpp")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Lane {
+    Exact,
+    Shipped,
+}
+
+/// Through the evaluation callback of the llama.cpp that is built in.
+#[cfg(feature = "llama-cpp")]
+fn of_llama_cpp(flags: &Flags, model: &Path) -> Result<Capture, Exit> {
+    use crate::model::{file, tokenizer};
+    use crate::parity::llama_cpp::{self, Options};
+
+    let usage = |error: &dyn std::error::Error| {
+        complain(error);
+        Exit::Usage
+    };
+    if model.extension().is_none_or(|end| end != "gguf") {
+        let message =
+            format!("{}: llama.cpp reads GGUF files; the tiny model is one with --model-format gguf", model.display());
+        return Err(refuse(Exit::Usage, message));
+    }
+    let tokens = if flags.tokens.is_empty() {
+        let opened = file::open(model, &mut |_| {}).map_err(|error| usage(&error))?;
+        let source = &opened.tokenizer_source;
+        tokenizer::open(source, opened.configuration.eos_token_id).map_err(|error| usage(&error))?.encode(&flags.prompt)
+    } else {
+        flags.tokens.clone()
+    };
+    let lane = match flags.lane {
+        Lane::Exact => llama_cpp::Lane::Exact,
+        Lane::Shipped => llama_cpp::Lane::Shipped,
+    };
+    let Scope { every_layer, steps } = flags.scope();
+    let options = Options {
+        lane,
+        steps,
+        max_tokens: flags.max_tokens as usize,
+        every_layer,
+        threads: flags.threads.into(),
+        ..Options::default()
+    };
+    llama_cpp::capture(model, &tokens, &options).map_err(|error| usage(&error))
+}
+
+#[cfg(not(feature = "llama-cpp"))]
 fn of_llama_cpp(_flags: &Flags, _model: &Path) -> Result<Capture, Exit> {
     let message =
         "--engine llama.cpp needs a llorch that carries llama.cpp: cargo run --features llama-cpp -- capture …";

@@ -11,7 +11,7 @@ pub struct Cases {
     pub list: Vec<Case>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Case {
     pub address: String,
     pub name: String,
