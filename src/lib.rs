@@ -18,6 +18,7 @@ pub mod backend;
 // What daemons share, the HTTP contract of a worker, and who hands out the work
 pub mod http;
 pub mod orchestrator;
+pub mod pool;
 pub mod worker;
 
 // The command lines
