@@ -74,7 +74,7 @@ impl EngineJob {
     }
 
     /// The body of `/completion`. The order of the samplers is the contract's; those it does not know are off.
-    pub fn completion(&self) -> Value {
+    pub fn completion(&self, context_length: u32) -> Value {
         let Job { max_tokens, sampling, stop, .. } = &self.job;
         let greedy = sampling.temperature < GREEDY;
         json!({
@@ -90,7 +90,7 @@ impl EngineJob {
             "top_p": sampling.top_p,
             "min_p": sampling.min_p,
             "repeat_penalty": sampling.repetition_penalty,
-            "repeat_last_n": -1,
+            "repeat_last_n": context_length, // the penalty is over everything
             "seed": engine_seed(sampling.seed),
             "stop": stop,
         })

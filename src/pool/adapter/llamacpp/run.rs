@@ -138,7 +138,8 @@ impl LlamaCpp {
     async fn stream(&self, job: &EngineJob, events: &mpsc::Sender<Event>) -> Result<Ending, EngineError> {
         let mut reading = Reading::new(job, events);
         reading.started(&self.properties.model_alias).await;
-        let request = self.request(reqwest::Method::POST, "completion").json(&job.completion());
+        let request =
+            self.request(reqwest::Method::POST, "completion").json(&job.completion(self.properties.context_length));
         let mut answer = self.send(request).await?;
         let mut reader = EventReader::new(EVENT_BYTES);
         loop {
