@@ -6,6 +6,7 @@ pub mod completions;
 pub mod cpud;
 #[cfg(feature = "bdd")]
 pub mod list;
+pub mod orchestratord;
 pub mod recipe;
 #[cfg(feature = "bdd")]
 pub mod selftest;
@@ -71,6 +72,7 @@ type Main = fn(Vec<OsString>) -> ExitCode;
 /// The daemons that this binary carries, so that it can start them as itself; their first argument is their name.
 const DAEMONS: &[(&str, Main)] = &[
     ("llorch-cpud", |arguments| cpud::main(arguments.into_iter())),
+    ("orchestratord", |arguments| orchestratord::main(arguments.into_iter())),
     #[cfg(feature = "bdd")]
     ("scripted-worker", |arguments| {
         let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
