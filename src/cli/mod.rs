@@ -7,6 +7,7 @@ pub mod cpud;
 #[cfg(feature = "bdd")]
 pub mod list;
 pub mod pool_managerd;
+pub mod orchestratord;
 pub mod recipe;
 #[cfg(feature = "bdd")]
 pub mod selftest;
@@ -73,6 +74,7 @@ type Main = fn(Vec<OsString>) -> ExitCode;
 const DAEMONS: &[(&str, Main)] = &[
     ("llorch-cpud", |arguments| cpud::main(arguments.into_iter())),
     ("pool-managerd", |arguments| pool_managerd::main(arguments.into_iter())),
+    ("orchestratord", |arguments| orchestratord::main(arguments.into_iter())),
     #[cfg(feature = "bdd")]
     ("scripted-worker", |arguments| {
         let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();

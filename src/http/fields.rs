@@ -120,6 +120,75 @@ impl<'a> Fields<'a> {
         self.refuse(field, "range", format!("expected {least:.1} to {most:.1}"));
         None
     }
+
+    /// A text of the field, refused where it is missing.
+    pub fn required_text(&mut self, field: &str) -> Option<&'a str> {
+        if self.get(field).is_none() {
+            self.refuse(field, "required", format!("{field} is missing"));
+        }
+        self.text(field)
+    }
+
+    pub fn text(&mut self, field: &str) -> Option<&'a str> {
+        match self.get(field)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.refuse_type(field, "a string", other);
+                None
+            }
+        }
+    }
+
+    pub fn required_integer(&mut self, field: &str, least: u64, most: u64) -> Option<u64> {
+        if self.get(field).is_none() {
+            self.refuse(field, "required", format!("{field} is missing"));
+        }
+        self.integer(field, least, most)
+    }
+
+    pub fn switch(&mut self, field: &str) -> Option<bool> {
+        match self.get(field)? {
+            Value::Bool(value) => Some(*value),
+            other => {
+                self.refuse_type(field, "true or false", other);
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub fn word<T: Copy>(&mut self, field: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(field)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            self.refuse(field, "enum", format!("expected one of {}", known.join(", ")));
+        }
+        found
+    }
+
+    /// A list of texts; empty where the field is absent.
+    pub fn texts(&mut self, field: &str) -> Vec<String> {
+        let items = match self.get(field) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.refuse_type(field, "an array of strings", other);
+                return Vec::new();
+            }
+        };
+        if let Some((index, item)) = items.iter().enumerate().find(|(_, item)| !item.is_string()) {
+            self.refuse(field, "type", format!("item {index}: expected a string, found {}", kind(item)));
+        }
+        items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// Fields that nobody reads are refused by name: a typing mistake must not pass for a wish that was heard.
+    pub fn refuse_unknown(&mut self, known: &[&str]) {
+        for name in self.object.keys().filter(|name| !known.contains(&name.as_str())) {
+            self.errors.push(FieldError::new(name, "unknown", "there is no such field"));
+        }
+    }
 }
 
 /// A number without a fraction that fits u64, whether written `3` or `3.0`.

@@ -6,6 +6,7 @@ pub mod body;
 pub mod connections;
 pub mod correlation;
 pub mod event_stream;
+pub mod failure;
 pub mod fields;
 pub mod logs;
 pub mod shutdown;

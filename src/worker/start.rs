@@ -19,6 +19,7 @@ use super::shutdown::Shutdown;
 use super::{callback, inference, server};
 use crate::backend::{BackendKind, Encode, StartError, load};
 use crate::http::connections;
+use crate::http::failure::describe;
 use crate::http::logs::Logs;
 
 /// Connections that may be open; further ones wait in the system's backlog.
@@ -147,7 +148,7 @@ async fn announce(service: &Service, address: SocketAddr) -> Result<(), StartErr
     let url = format!("http://{}/health", SocketAddr::new(callback::loopback(address), address.port()));
     let answer = client.get(&url).timeout(SELF_CHECK_PATIENCE).send().await;
     answer.and_then(reqwest::Response::error_for_status).map_err(|error| {
-        StartError::new("INTERNAL", format!("its own /health did not answer: {}", callback::describe(&error)))
+        StartError::new("INTERNAL", format!("its own /health did not answer: {}", describe(&error)))
     })?;
     callback::report_ready(service, &client, address).await?;
     info!(event = "ready", port = address.port(), uri = format!("http://{address}"), "Ready");
