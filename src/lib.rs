@@ -16,6 +16,9 @@ pub mod parity;
 pub mod backend;
 pub mod worker;
 
+// The machines of a pool: their models and workers
+pub mod pool;
+
 // The command lines
 pub mod cli;
 
