@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("backend", 3),
     ("parity", 3),
     ("worker", 4),
+    ("pool", 5),
     ("cli", 6),
 ];
 

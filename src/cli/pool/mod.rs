@@ -3,7 +3,7 @@
 mod guides;
 mod models;
 mod output;
-mod remote;
+pub mod remote;
 mod worker;
 
 use std::ffi::OsString;

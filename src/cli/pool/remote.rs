@@ -43,7 +43,7 @@ const OURS: [&str; 5] = ["--host", "--timeout-sec", "--connect-timeout-sec", "--
 
 impl Flags {
     /// Runs the words over there, and ends as they end there.
-    pub fn run(&self, raw: &[OsString], may_take_long: bool) -> Result<(), Failure> {
+    pub(super) fn run(&self, raw: &[OsString], may_take_long: bool) -> Result<(), Failure> {
         let host = self.host.as_deref().unwrap_or_default();
         if !is_host(host) {
             let rule = "a host, USER@HOST or a name of the ssh configuration, which does not begin with a dash";
