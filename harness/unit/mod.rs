@@ -18,6 +18,9 @@ mod model_files;
 mod models;
 mod oddities;
 mod oracle;
+mod pool_catalog;
+mod pool_cli;
+mod pool_cli_checks;
 mod pool_manager;
 mod process;
 mod puppets;
@@ -64,6 +67,9 @@ pub fn all() -> Vec<(String, fn())> {
         limits::TESTS,
         model_files::TESTS,
         oracle::TESTS,
+        pool_catalog::TESTS,
+        pool_cli::TESTS,
+        pool_cli_checks::TESTS,
         pool_manager::TESTS,
         process::TESTS,
         reading::TESTS,

@@ -17,7 +17,7 @@ use super::capabilities::Capabilities;
 use super::node::{FailureReport, Node};
 use super::status::Summary;
 use crate::http::correlation;
-use crate::worker::callback::describe;
+use crate::http::failure::describe;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(500);

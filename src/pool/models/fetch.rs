@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::reference::{HubReference, is_inner_path};
 use crate::pool::preparation::Progress;
-use crate::worker::callback::describe;
+use crate::http::failure::describe;
 
 const ENDPOINT: &str = "https://huggingface.co";
 const ATTEMPTS: u32 = 5;

@@ -145,7 +145,7 @@ impl LlamaCpp {
         loop {
             let chunk = answer.chunk().await;
             let gone = |reason: String| EngineError::Unreachable(reason);
-            let chunk = chunk.map_err(|error| gone(crate::worker::callback::describe(&error.without_url())))?;
+            let chunk = chunk.map_err(|error| gone(crate::http::failure::describe(&error.without_url())))?;
             let Some(bytes) = chunk else { return Err(gone("its stream ended before the job did".to_owned())) };
             reader.feed(&bytes).map_err(|error| EngineError::Garbled(error.to_string()))?;
             while let Some(event) = reader.next() {
