@@ -21,9 +21,6 @@ pub mod orchestrator;
 pub mod pool;
 pub mod worker;
 
-// The machines of a pool: their models and workers
-pub mod pool;
-
 // The command lines
 pub mod cli;
 

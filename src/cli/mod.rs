@@ -7,12 +7,14 @@ pub mod cpud;
 pub mod infer;
 #[cfg(feature = "bdd")]
 pub mod list;
-pub mod pool_managerd;
 pub mod orchestratord;
 pub mod pool;
+pub mod pool_managerd;
 pub mod recipe;
 #[cfg(feature = "bdd")]
 pub mod selftest;
+#[cfg(feature = "bdd")]
+pub mod serve;
 #[cfg(feature = "bdd")]
 pub mod verify;
 
@@ -43,6 +45,9 @@ enum Verb {
     /// Put the harness on trial: workers with one mistake each, which it must catch, and with one oddity, which it must accept.
     #[cfg(feature = "bdd")]
     Selftest(selftest::Flags),
+    /// Run an orchestrator, a pool manager and a worker on this machine, on the embedded model or one of your own.
+    #[cfg(feature = "bdd")]
+    Serve(serve::Flags),
     /// Write a model whose weights come from an exact integer recipe.
     Recipe(recipe::RecipeArgs),
     /// The models and workers of a machine: what `llorch-pool` does, here or with --host.
@@ -71,6 +76,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Bench(flags) => bench::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Selftest(flags) => selftest::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Serve(flags) => serve::main(&flags),
         Verb::Recipe(flags) => recipe::run(&flags),
         Verb::Pool(flags) => pool::verb(*flags, &raw, daemons()),
         Verb::Infer(flags) => infer::main(flags),

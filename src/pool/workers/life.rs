@@ -165,6 +165,7 @@ fn enlist(node: &Node, worker: &Worker, life: &Life, uri: &Url) -> Arc<Replica> 
         engine: "llorch".to_owned(),
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         models,
+        context_length: life.context_length,
         device_mask: worker.spec.gpu_id.map(|gpu| gpu.to_string()),
         pid: life.pid,
         slots_total: 1, // one job runs; the worker itself holds a short queue
