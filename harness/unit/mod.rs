@@ -21,7 +21,10 @@ mod oracle;
 mod pool_catalog;
 mod pool_cli;
 mod pool_cli_checks;
+mod pool_engine;
 mod pool_manager;
+mod pool_node;
+mod pool_provision;
 mod process;
 mod puppets;
 mod reading;
@@ -70,7 +73,10 @@ pub fn all() -> Vec<(String, fn())> {
         pool_catalog::TESTS,
         pool_cli::TESTS,
         pool_cli_checks::TESTS,
+        pool_engine::TESTS,
         pool_manager::TESTS,
+        pool_node::TESTS,
+        pool_provision::TESTS,
         process::TESTS,
         reading::TESTS,
         recipe::TESTS,

@@ -41,11 +41,7 @@ pub fn run(configuration: Configuration, build_only: bool) -> ExitCode {
                 std::process::exit(130);
             })
             .map_err(|error| format!("failed to listen for signals: {error}"))?;
-        tokio::select! {
-            outcome = provision(&configuration, build_only, &shutdown) => outcome,
-            // While it prepares: what was begun is taken back by dropping it.
-            () = shutdown.asked(), if !build_only => Ok(()),
-        }
+        provision(&configuration, build_only, &shutdown).await
     });
     if let Err(message) = &outcome {
         error!(event = "error", actor = "engine-provisioner", action = "provision_failed", "{message}");
@@ -56,6 +52,38 @@ pub fn run(configuration: Configuration, build_only: bool) -> ExitCode {
 }
 
 async fn provision(configuration: &Configuration, build_only: bool, shutdown: &Shutdown) -> Result<(), String> {
+    let prepared = tokio::select! {
+        prepared = prepare(configuration, build_only) => prepared?,
+        // Dropping what was begun takes it back.
+        () = shutdown.asked() => return Err("stopped before the engine was ready".to_owned()),
+    };
+    let Some((plan, running)) = prepared else { return Ok(()) };
+    info!(
+        event = "ready",
+        actor = "engine-provisioner",
+        action = "handoff",
+        target = %plan.handoff_path().display(),
+        url = running.handoff.url,
+        human = "An engine is ready",
+        "An engine is ready"
+    );
+    tokio::select! {
+        () = shutdown.asked() => {
+            running.stop().await;
+            Ok(())
+        }
+        exit = running.child.ended() => {
+            let (log, tail) = (plan.log.display(), server::tail(&plan.log, 0));
+            Err(format!("llama-server ended by itself ({exit}); {log}: {tail}"))
+        }
+    }
+}
+
+/// The server that was asked for, started on its model; none where only the server itself was wanted.
+async fn prepare(
+    configuration: &Configuration,
+    build_only: bool,
+) -> Result<Option<(server::Plan, server::Running)>, String> {
     let preparation = Preparation::default();
     let settings = &configuration.engine;
     let step = preparation.begin(StepKind::EngineProvision, "engine", "Provide llama-server");
@@ -64,7 +92,7 @@ async fn provision(configuration: &Configuration, build_only: bool, shutdown: &S
     info!(actor = "engine-provisioner", action = "engine_ready", target = %binary.display(), "llama-server is there");
     if build_only {
         step.complete();
-        return Ok(());
+        return Ok(None);
     }
     let model_ref = settings.model.clone().ok_or("engine.model is missing: what is the engine to serve?")?;
     let model_path = model(configuration, &model_ref, &preparation).await?;
@@ -86,24 +114,7 @@ async fn provision(configuration: &Configuration, build_only: bool, shutdown: &S
     };
     let running = server::start(&plan, &step).await?;
     step.complete();
-    info!(
-        event = "ready",
-        actor = "engine-provisioner",
-        action = "handoff",
-        target = %plan.handoff_path().display(),
-        url = running.handoff.url,
-        human = "An engine is ready",
-        "An engine is ready"
-    );
-    tokio::select! {
-        () = shutdown.asked() => {
-            running.stop().await;
-            Ok(())
-        }
-        exit = running.child.ended() => {
-            Err(format!("llama-server ended by itself ({exit}); {}: {}", plan.log.display(), server::tail(&plan.log, 0)))
-        }
-    }
+    Ok(Some((plan, running)))
 }
 
 async fn model(configuration: &Configuration, model_ref: &str, preparation: &Preparation) -> Result<PathBuf, String> {
