@@ -45,6 +45,12 @@ pub mod bench;
 // Workers that are wrong on purpose, workers that pretend, and the ladder that catches these
 pub mod cheats;
 pub mod ladder;
+// A machine of a pool, and what it reaches: a hub, and another machine over SSH
+pub mod hub;
+pub mod pool_machine;
+pub mod sshd;
+
+// A worker that is wrong on purpose
 pub mod scripted;
 
 pub use verdict::{Evidence, Finding, Settle, Verdict};

@@ -12,8 +12,13 @@ pub mod tensor;
 // Capture, comparison and the reference to compare with
 pub mod parity;
 
-// What computes, and the HTTP contract around it
+// What computes
 pub mod backend;
+
+// What daemons share, the HTTP contract of a worker, and who hands out the work
+pub mod http;
+pub mod orchestrator;
+pub mod pool;
 pub mod worker;
 
 // The command lines

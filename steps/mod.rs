@@ -11,6 +11,7 @@ mod ladder;
 mod log;
 mod metrics;
 mod model;
+mod pool_cli;
 mod sampling;
 mod selftest;
 mod stream;

@@ -15,6 +15,7 @@ mod ladder;
 mod logs;
 mod model;
 mod ordinary_client;
+pub mod pool_cli;
 mod scripted;
 pub mod start;
 pub mod stops;
@@ -57,6 +58,8 @@ pub struct Scene {
     /// A fault in the reference, on several models.
     kills: Vec<crate::parity::faults::Kill>,
     transplant: Option<fault::Transplant>,
+    /// A machine of a pool, where the scenario is about the pool's tool.
+    pool: pool_cli::PoolCli,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -97,6 +100,7 @@ impl Scene {
             captures: checkpoint::Captures::default(),
             kills: Vec::new(),
             transplant: None,
+            pool: pool_cli::PoolCli::default(),
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),

@@ -19,7 +19,10 @@ const FLOORS: &[(&str, u32)] = &[
     ("sampling", 2),
     ("backend", 3),
     ("parity", 3),
+    ("http", 3),
     ("worker", 4),
+    ("orchestrator", 5),
+    ("pool", 5),
     ("cli", 6),
 ];
 

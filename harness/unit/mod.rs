@@ -31,7 +31,13 @@ mod models;
 mod oddities;
 mod oracle;
 mod parity_log;
+mod pool_catalog;
+mod pool_cli;
+mod pool_cli_checks;
+mod pool_engine;
 mod pool_manager;
+mod pool_node;
+mod pool_provision;
 mod process;
 mod proof;
 mod puppets;
@@ -92,7 +98,13 @@ pub fn all() -> Vec<(String, fn())> {
         model_files::TESTS,
         oracle::TESTS,
         parity_log::TESTS,
+        pool_catalog::TESTS,
+        pool_cli::TESTS,
+        pool_cli_checks::TESTS,
+        pool_engine::TESTS,
         pool_manager::TESTS,
+        pool_node::TESTS,
+        pool_provision::TESTS,
         process::TESTS,
         proof::TESTS,
         reading::TESTS,

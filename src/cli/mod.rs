@@ -6,6 +6,7 @@ pub mod bench;
 pub mod capture;
 pub mod completions;
 pub mod cpud;
+pub mod infer;
 #[cfg(feature = "bdd")]
 pub mod diff;
 #[cfg(feature = "bdd")]
@@ -14,9 +15,14 @@ pub mod haiku;
 pub mod list;
 #[cfg(feature = "bdd")]
 pub mod proof;
+pub mod orchestratord;
+pub mod pool;
+pub mod pool_managerd;
 pub mod recipe;
 #[cfg(feature = "bdd")]
 pub mod selftest;
+#[cfg(feature = "bdd")]
+pub mod serve;
 #[cfg(feature = "bdd")]
 pub mod verify;
 
@@ -59,8 +65,15 @@ enum Verb {
     /// Write what an engine computes for one prompt, tensor by tensor, for `llorch diff`.
     #[cfg(feature = "bdd")]
     Capture(capture::Flags),
+    /// Run an orchestrator, a pool manager and a worker on this machine, on the embedded model or one of your own.
+    #[cfg(feature = "bdd")]
+    Serve(serve::Flags),
     /// Write a model whose weights come from an exact integer recipe.
     Recipe(recipe::RecipeArgs),
+    /// The models and workers of a machine: what `llorch-pool` does, here or with --host.
+    Pool(Box<pool::Flags>),
+    /// Run one job on a worker, and print its text as it comes.
+    Infer(infer::Flags),
     /// Print the completions of a shell.
     Completions(completions::Flags),
 }
@@ -72,6 +85,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some((_, main)) = daemon {
         return main(arguments[1..].to_vec());
     }
+    // The words after the verb, as they were: another machine is to be told the same.
+    let raw = arguments.get(2..).unwrap_or_default().to_vec();
     match Llorch::parse_from(arguments).verb {
         #[cfg(feature = "bdd")]
         Verb::Verify(flags) => verify::main(flags),
@@ -89,7 +104,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Selftest(flags) => selftest::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Capture(flags) => capture::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Serve(flags) => serve::main(&flags),
         Verb::Recipe(flags) => recipe::run(&flags),
+        Verb::Pool(flags) => pool::verb(*flags, &raw, daemons()),
+        Verb::Infer(flags) => infer::main(flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),
     }
 }
@@ -99,6 +118,9 @@ type Main = fn(Vec<OsString>) -> ExitCode;
 /// The daemons that this binary carries, so that it can start them as itself; their first argument is their name.
 const DAEMONS: &[(&str, Main)] = &[
     ("llorch-cpud", |arguments| cpud::main(arguments.into_iter())),
+    ("pool-managerd", |arguments| pool_managerd::main(arguments.into_iter())),
+    ("orchestratord", |arguments| orchestratord::main(arguments.into_iter())),
+    ("llorch-pool", |arguments| pool::carried(arguments, daemons())),
     #[cfg(feature = "bdd")]
     ("scripted-worker", |arguments| {
         let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -110,6 +132,11 @@ const DAEMONS: &[(&str, Main)] = &[
         crate::harness::cheats::main(&words)
     }),
 ];
+
+/// What this binary can start as itself.
+fn daemons() -> Vec<&'static str> {
+    DAEMONS.iter().map(|(name, _)| *name).collect()
+}
 
 /// Which cases, as flags.
 #[cfg(feature = "bdd")]

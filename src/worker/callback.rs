@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::health::{CAPABILITIES, PROTOCOL};
 use super::service::Service;
 use crate::backend::StartError;
+use crate::http::failure::describe;
 
 const ATTEMPTS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -83,17 +84,6 @@ async fn send(service: &Service, client: &reqwest::Client, url: &Url, ready: &Re
     // Without the URL, which may carry a password.
     let response = request.send().await.map_err(|error| describe(&error.without_url()))?;
     if response.status().is_success() { Ok(()) } else { Err(format!("answered {}", response.status())) }
-}
-
-/// An error with its causes: the innermost says what happened.
-pub fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Exactly `localhost:9999`, as the URL's parts have it.

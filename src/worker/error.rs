@@ -4,8 +4,10 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 use utoipa::ToSchema;
+
+use crate::http::body::BodyError;
+pub use crate::http::fields::FieldError;
 
 /// Every code that this worker answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
@@ -71,25 +73,6 @@ impl Serialize for Code {
     }
 }
 
-/// One field, and the rule it breaks.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct FieldError {
-    /// The field's name, or `body` for the whole of it.
-    pub field: String,
-    /// The rule: `required`, `type`, `pattern`, `length`, `range`, `count`, `exclusive`, `context`, `json`, `size`, …
-    pub constraint: String,
-    pub message: String,
-    /// What was sent; left out for `prompt` and `stop`, and where it is long.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<Value>,
-}
-
-impl FieldError {
-    pub fn new(field: &str, constraint: &str, message: impl Into<String>) -> Self {
-        Self { field: field.to_owned(), constraint: constraint.to_owned(), message: message.into(), value: None }
-    }
-}
-
 /// The answer to a request that breaks the rules: all of the rules that it breaks.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct InvalidRequest {
@@ -144,6 +127,24 @@ impl ApiError {
     }
 }
 
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let constraint = match error {
+            BodyError::MediaType => return Self::UnsupportedMediaType,
+            BodyError::Time => "time",
+            BodyError::Transfer => "transfer",
+            BodyError::Size => "size",
+        };
+        Self::body(constraint, error.to_string())
+    }
+}
+
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        Self::Invalid(vec![error])
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let code = self.code();
@@ -151,7 +152,7 @@ impl IntoResponse for ApiError {
         let mut response = match self {
             ApiError::Invalid(errors) => invalid(code, &fields, errors),
             ApiError::UnsupportedMediaType => {
-                let message = "expected application/json, in UTF-8";
+                let message = BodyError::MediaType.to_string();
                 invalid(code, &fields, vec![FieldError::new(&fields, "media_type", message)])
             }
             ApiError::Refused(code, message) => (code.status(), Json(Refusal { code, message })).into_response(),

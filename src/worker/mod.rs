@@ -4,24 +4,21 @@
 //! to the backend on a thread of its own → its pieces come back through a channel → `sse` writes them to the socket.
 //! `start` is the life around that, from the first log line to the exit.
 
-pub mod access;
-pub mod body;
 pub mod callback;
 pub mod configuration;
 pub mod control;
-pub mod correlation;
 pub mod error;
 pub mod events;
 pub mod execute;
 pub mod health;
 pub mod inference;
 pub mod jobs;
-pub mod logs;
 pub mod metrics;
 pub mod openapi;
 pub mod server;
 pub mod service;
-pub mod shutdown;
 pub mod sse;
 pub mod start;
 pub mod validate;
+
+pub use crate::http::{access, body, correlation, shutdown};

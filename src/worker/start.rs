@@ -13,13 +13,17 @@ use tracing::{error, info, warn};
 
 use super::configuration::Configuration;
 use super::events::Cause;
-use super::logs::Logs;
 use super::metrics::Metrics;
 use super::service::{Held, Service};
 use super::shutdown::Shutdown;
 use super::{callback, inference, server};
 use crate::backend::{BackendKind, Encode, StartError, load};
+use crate::http::connections;
+use crate::http::failure::describe;
+use crate::http::logs::Logs;
 
+/// Connections that may be open; further ones wait in the system's backlog.
+const CONNECTIONS: usize = 2048;
 const SELF_CHECK_PATIENCE: Duration = Duration::from_secs(5);
 /// A cancelled job ends within this, or the process ends without it: the contract's hard limit.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
@@ -28,7 +32,7 @@ const STREAMS_LOOK: Duration = Duration::from_millis(5);
 
 /// Runs a worker until it is told to stop. 0 after a graceful stop, 1 when it did not start, 130 at a second signal.
 pub fn run(configuration: Configuration) -> ExitCode {
-    let logs = match Logs::start(&configuration.worker_id, &configuration.model_ref) {
+    let logs = match Logs::start(&[("worker_id", &configuration.worker_id), ("model_ref", &configuration.model_ref)]) {
         Ok(logs) => logs,
         Err(error) => {
             eprintln!("failed to start the log's thread: {error}");
@@ -114,7 +118,7 @@ async fn start_and_serve(
         if configuration.backend.kind == BackendKind::Stub { "Model loaded (stub)" } else { "Model loaded" }
     );
     let requested = SocketAddr::new(configuration.bind, configuration.port);
-    let listener = server::bind(requested)
+    let listener = connections::bind(requested)
         .map_err(|error| StartError::new("INTERNAL", format!("can't listen on {requested}: {error}")))?;
     let address = listener.local_addr().map_err(internal)?;
     let metrics = Metrics::new().map_err(internal)?;
@@ -123,7 +127,7 @@ async fn start_and_serve(
     let mut inference = inference.begin(&service)?;
     info!(event = "startup", port = address.port(), address = %address, "Worker ready, starting HTTP server");
     let (close, closing) = watch::channel(false);
-    let serving = tokio::spawn(server::serve(listener, server::router(service.clone()), closing));
+    let serving = tokio::spawn(connections::serve(listener, server::router(service.clone()), CONNECTIONS, closing));
     tokio::select! {
         ready = announce(&service, address) => ready?,
         () = shutdown.asked() => {}
@@ -146,7 +150,7 @@ async fn announce(service: &Service, address: SocketAddr) -> Result<(), StartErr
     let url = format!("http://{}/health", SocketAddr::new(callback::loopback(address), address.port()));
     let answer = client.get(&url).timeout(SELF_CHECK_PATIENCE).send().await;
     answer.and_then(reqwest::Response::error_for_status).map_err(|error| {
-        StartError::new("INTERNAL", format!("its own /health did not answer: {}", callback::describe(&error)))
+        StartError::new("INTERNAL", format!("its own /health did not answer: {}", describe(&error)))
     })?;
     callback::report_ready(service, &client, address).await?;
     info!(event = "ready", port = address.port(), uri = format!("http://{address}"), "Ready");

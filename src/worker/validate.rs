@@ -4,17 +4,18 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::error::{ApiError, FieldError};
+use super::error::ApiError;
 use crate::backend::{Description, Encode, Job, Prompt, SamplingParameters};
+use crate::http::fields::{self, Fields, kind, whole};
 
 pub const PROMPT_CHARACTERS: RangeInclusive<usize> = 1..=32_768;
 const STOP_COUNT: usize = 4;
 const STOP_BYTES: RangeInclusive<usize> = 1..=100;
 const STOP_TOKENS: usize = 32;
-/// A longer value is not sent back.
-const ECHO_BYTES: usize = 256;
+/// What a refusal does not repeat.
+const SECRET: &[&str] = &["prompt", "prompt_ids", "stop"];
 
 /// What the fields of a request are held against: the contract's numbers, as the model and the flags narrow them.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +36,8 @@ impl Limits {
 /// Reads and checks the body of `/execute`. A missing seed is drawn here. Encodes the prompt where there is a tokenizer,
 /// which takes its time: not for the thread that serves.
 pub fn job(body: &[u8], limits: &Limits, tokenizer: Option<&dyn Encode>) -> Result<Job, ApiError> {
-    let object = object(body)?;
-    let mut fields = Fields { object: &object, errors: Vec::new() };
+    let object = fields::object(body)?;
+    let mut fields = Fields::of(&object, SECRET);
     let job_id = fields.job_id();
     let prompt = fields.prompt(limits, tokenizer);
     let max_tokens = fields.integer("max_tokens", 1, limits.max_tokens.into()).map(|value| value as u32);
@@ -47,7 +48,7 @@ pub fn job(body: &[u8], limits: &Limits, tokenizer: Option<&dyn Encode>) -> Resu
     let repetition_penalty = fields.penalty();
     let stop = fields.stop(tokenizer);
     let seed = fields.integer("seed", 0, u64::MAX);
-    let Fields { errors, .. } = fields;
+    let errors = fields.errors;
     let (Some(job_id), Some(prompt), true) = (job_id, prompt, errors.is_empty()) else {
         return Err(ApiError::Invalid(errors));
     };
@@ -64,8 +65,8 @@ pub fn job(body: &[u8], limits: &Limits, tokenizer: Option<&dyn Encode>) -> Resu
 
 /// Reads and checks the body of `/cancel`.
 pub fn job_id(body: &[u8]) -> Result<String, ApiError> {
-    let object = object(body)?;
-    let mut fields = Fields { object: &object, errors: Vec::new() };
+    let object = fields::object(body)?;
+    let mut fields = Fields::of(&object, SECRET);
     fields.job_id().ok_or(ApiError::Invalid(fields.errors))
 }
 
@@ -75,18 +76,6 @@ pub fn is_job_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".."
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => Err(ApiError::body("type", format!("expected a JSON object, found {}", kind(&other)))),
-        // The message of the parser may quote the prompt: its place is enough.
-        Err(error) => Err(ApiError::body(
-            "json",
-            format!("not JSON that can be read: line {}, column {}", error.line(), error.column()),
-        )),
-    }
-}
-
 /// From the operating system, through the one source of a random UUID: 122 of its 128 bits are random, and the fixed
 /// ones are folded away.
 fn drawn_seed() -> u64 {
@@ -94,39 +83,7 @@ fn drawn_seed() -> u64 {
     high ^ low.rotate_left(32)
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// The fields of one request, and what is wrong with them so far.
-struct Fields<'a> {
-    object: &'a Map<String, Value>,
-    errors: Vec<FieldError>,
-}
-
 impl<'a> Fields<'a> {
-    /// A field that is there; `null` is absent.
-    fn get(&self, field: &str) -> Option<&'a Value> {
-        self.object.get(field).filter(|value| !value.is_null())
-    }
-
-    fn refuse(&mut self, field: &str, constraint: &str, message: impl Into<String>) {
-        let secret = matches!(field, "prompt" | "prompt_ids" | "stop");
-        let value = self.get(field).filter(|value| !secret && value.to_string().len() <= ECHO_BYTES).cloned();
-        self.errors.push(FieldError { value, ..FieldError::new(field, constraint, message) });
-    }
-
-    fn refuse_type(&mut self, field: &str, expected: &str, found: &Value) {
-        self.refuse(field, "type", format!("expected {expected}, found {}", kind(found)));
-    }
-
     fn job_id(&mut self) -> Option<String> {
         match self.get("job_id") {
             Some(Value::String(text)) if is_job_id(text) => return Some(text.clone()),
@@ -206,44 +163,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number; `3.0` is one, as JSON Schema has it.
-    fn integer(&mut self, field: &str, least: u64, most: u64) -> Option<u64> {
-        let value = self.get(field)?;
-        let Value::Number(number) = value else {
-            self.refuse_type(field, "a whole number", value);
-            return None;
-        };
-        match whole(value).filter(|found| (least..=most).contains(found)) {
-            Some(found) => Some(found),
-            None if number.as_f64().is_some_and(|found| found.fract() != 0.0) => {
-                self.refuse(field, "type", "expected a whole number, found a fraction");
-                None
-            }
-            None => {
-                self.refuse(field, "range", format!("expected {least} to {most}"));
-                None
-            }
-        }
-    }
-
-    fn float(&mut self, field: &str) -> Option<f64> {
-        let value = self.get(field)?;
-        let found = value.as_f64();
-        if found.is_none() {
-            self.refuse_type(field, "a number", value);
-        }
-        found
-    }
-
-    fn number(&mut self, field: &str, least: f64, most: f64) -> Option<f32> {
-        let found = self.float(field)?;
-        if (least..=most).contains(&found) {
-            return Some(found as f32);
-        }
-        self.refuse(field, "range", format!("expected {least:.1} to {most:.1}"));
-        None
-    }
-
     /// Above 0 and up to 2. What is above 0 stays above it as an f32: logits are divided by it.
     fn penalty(&mut self) -> Option<f32> {
         let found = self.float("repetition_penalty")?;
@@ -290,13 +209,4 @@ impl<'a> Fields<'a> {
         }
         stop
     }
-}
-
-/// A number without a fraction that fits u64, whether written `3` or `3.0`.
-fn whole(value: &Value) -> Option<u64> {
-    const ABOVE: f64 = 18_446_744_073_709_551_616.0; // 2^64: the first f64 that no u64 reaches
-    value.as_u64().or_else(|| {
-        let found = value.as_f64()?;
-        (found.fract() == 0.0 && (0.0..ABOVE).contains(&found)).then_some(found as u64)
-    })
 }

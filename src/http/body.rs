@@ -6,29 +6,40 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use tokio_stream::StreamExt;
 
-use super::error::ApiError;
-
 pub const LIMIT: usize = 1024 * 1024;
 /// What is read and thrown away of a body that is too long, so that its sender gets to the answer.
 const DISCARDED: usize = 16 * LIMIT;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ApiError> {
+/// Why there is no body to read. The message is a whole clause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    #[error("expected application/json, in UTF-8")]
+    MediaType,
+    #[error("the body was not there within {} s", PATIENCE.as_secs())]
+    Time,
+    #[error("the body ended early or was framed wrongly")]
+    Transfer,
+    #[error("the body is longer than {LIMIT} bytes")]
+    Size,
+}
+
+pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, BodyError> {
     if !is_json(headers) {
-        return Err(ApiError::UnsupportedMediaType);
+        return Err(BodyError::MediaType);
     }
     match tokio::time::timeout(PATIENCE, read(body)).await {
         Ok(bytes) => bytes,
-        Err(_) => Err(ApiError::body("time", format!("the body was not there within {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(BodyError::Time),
     }
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
+async fn read(body: Body) -> Result<Vec<u8>, BodyError> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
     let mut length = 0;
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| ApiError::body("transfer", "the body ended early or was framed wrongly"))?;
+        let chunk = chunk.map_err(|_| BodyError::Transfer)?;
         length += chunk.len();
         if length > LIMIT + DISCARDED {
             break;
@@ -38,7 +49,7 @@ async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
         }
     }
     if length > LIMIT {
-        return Err(ApiError::body("size", format!("the body is longer than {LIMIT} bytes")));
+        return Err(BodyError::Size);
     }
     Ok(bytes)
 }

@@ -5,7 +5,7 @@ use axum::http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-/// The tokens that open `/execute`, `/cancel` and `/shutdown`: none (everybody may), one, or two while they are rotated.
+/// The tokens that open a group of routes: none (everybody may), one, or two while they are rotated.
 /// Only digests are kept: all of one length, so that comparing them tells nothing about a token's, and none to leak.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
@@ -19,6 +19,12 @@ impl Tokens {
         let sound = |token: &&str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
         (tokens.len() <= 2 && tokens.iter().all(sound))
             .then(|| Self { digests: tokens.into_iter().map(|token| digest(token.as_bytes())).collect() })
+    }
+
+    /// Six characters for each token, to tell in a log which ones are in use; nobody gets back to a token from them.
+    pub fn fingerprints(&self) -> Vec<String> {
+        let six = |digest: &[u8; 32]| digest[..3].iter().map(|byte| format!("{byte:02x}")).collect();
+        self.digests.iter().map(six).collect()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The log: flat JSON lines on stdout, each with the worker's id and its model.
+//! The log: flat JSON lines on stdout, each with the few fields that name the daemon.
 //!
 //! Lines are written by a thread of their own, behind a bounded channel: a reader that does not read its pipe can't hold
 //! up the thread that serves. Lines that find the channel full are dropped, counted, and the count is logged.
@@ -33,14 +33,13 @@ pub struct Logs {
 
 impl Logs {
     /// From here on the process's events go to stdout. A second call in one process keeps the first log.
-    pub fn start(worker_id: &str, model_ref: &str) -> std::io::Result<Self> {
+    pub fn start(identity: &[(&'static str, &str)]) -> std::io::Result<Self> {
         let (lines, written) = sync_channel(LINES);
         let dropped = Arc::new(AtomicU64::new(0));
         let layer = JsonLines {
             lines: lines.clone(),
             dropped: dropped.clone(),
-            worker_id: worker_id.to_owned(),
-            model_ref: model_ref.to_owned(),
+            identity: identity.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
         };
         std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&written, &dropped))?;
         let _ = tracing_subscriber::registry().with(layer).try_init();
@@ -59,7 +58,7 @@ impl Logs {
 
 fn write_lines(lines: &Receiver<Message>, dropped: &AtomicU64) {
     let mut stdout = std::io::stdout();
-    // A reader that went away takes the log with it, not the worker.
+    // A reader that went away takes the log with it, not the daemon.
     let mut write = |line: &Value| {
         let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
     };
@@ -80,8 +79,8 @@ fn write_lines(lines: &Receiver<Message>, dropped: &AtomicU64) {
 struct JsonLines {
     lines: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
-    worker_id: String,
-    model_ref: String,
+    /// On every line.
+    identity: Vec<(&'static str, String)>,
 }
 
 impl<S: Subscriber> Layer<S> for JsonLines {
@@ -96,8 +95,7 @@ impl<S: Subscriber> Layer<S> for JsonLines {
         line.insert("timestamp".to_owned(), timestamp().into());
         line.insert("level".to_owned(), event.metadata().level().as_str().into());
         line.insert("message".to_owned(), fields.0.remove("message").unwrap_or_default());
-        line.insert("worker_id".to_owned(), self.worker_id.clone().into());
-        line.insert("model_ref".to_owned(), self.model_ref.clone().into());
+        line.extend(self.identity.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into())));
         line.extend(fields.0);
         if self.lines.try_send(Message::Line(Value::Object(line))).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,406 @@
+//! Nodes: they register, report themselves, and leave.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::configuration::{base_url, is_name};
+use super::error::{ApiError, Envelope};
+use super::narration::narrate;
+use super::nodes::{ListedModel, NodeState, PoolReport, Registration};
+use super::server::Id;
+use super::service::Orchestrator;
+use super::store::Record;
+use super::task::{now_ms, rfc_3339};
+use super::task_request::objects;
+use crate::http::body;
+use crate::http::correlation::CorrelationId;
+use crate::http::fields::{self, FieldError, Fields, kind};
+
+/// When a node should report itself next.
+const NEXT_HEARTBEAT_MS: u64 = 10_000;
+const TEXT_BYTES: usize = 256;
+
+/// The body of a registration. Read by hand, so that every failure is listed; this type describes it.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "node_id": "node-1", "machine_id": "m-1", "address": "http://127.0.0.1:9200", "pools": ["pool-0"],
+    "capabilities": {"gpus": [], "cpu_cores": 2, "ram_total_bytes": 8589934592_u64}, "version": "0.1.0"
+}))]
+#[allow(dead_code)] // only its schema is used
+pub struct RegisterRequest {
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    node_id: String,
+    #[schema(min_length = 1, max_length = 256)]
+    machine_id: String,
+    /// The pool manager's base URL.
+    #[schema(pattern = "^http://")]
+    address: String,
+    pools: Vec<String>,
+    capabilities: Option<Capabilities>,
+    #[schema(max_length = 256)]
+    version: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[allow(dead_code)] // only its schema is used
+pub struct Capabilities {
+    gpus: Option<Vec<Gpu>>,
+    cpu_cores: Option<u64>,
+    ram_total_bytes: Option<u64>,
+}
+
+#[derive(ToSchema)]
+#[allow(dead_code)] // only its schema is used
+pub struct Gpu {
+    device_id: Option<u64>,
+    name: Option<String>,
+    vram_total_bytes: Option<u64>,
+    compute_capability: Option<String>,
+}
+
+/// The body of a heartbeat.
+#[derive(ToSchema)]
+#[allow(dead_code)] // only its schema is used
+pub struct HeartbeatRequest {
+    timestamp: Option<Value>,
+    pools: Vec<HeartbeatPool>,
+}
+
+#[derive(ToSchema)]
+#[allow(dead_code)] // only its schema is used
+pub struct HeartbeatPool {
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    pool_id: String,
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    replica_id: Option<String>,
+    ready: bool,
+    draining: Option<bool>,
+    slots_free: u32,
+    slots_total: u32,
+    vram_free_bytes: Option<u64>,
+    engine: Option<String>,
+    engine_version: Option<String>,
+    device_mask: Option<String>,
+    /// Each a name, or an object with `id` and `context_length`.
+    models: Option<Vec<Value>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Registered {
+    success: bool,
+    node_id: String,
+    /// When to send the first heartbeat: at once.
+    next_heartbeat_ms: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Heard {
+    success: bool,
+    next_heartbeat_ms: u64,
+}
+
+/// Registers a node, or registers it again.
+#[utoipa::path(
+    post,
+    path = "/v2/nodes/register",
+    request_body(content = RegisterRequest, content_type = "application/json"),
+    responses((status = 200, description = "Registered", body = Registered))
+)]
+pub async fn register(
+    State(service): State<Arc<Orchestrator>>,
+    Extension(correlation): Extension<CorrelationId>,
+    request: Request,
+) -> Result<Json<Registered>, ApiError> {
+    let (head, body) = request.into_parts();
+    let object = fields::object(&body::read_json(&head.headers, body).await?)?;
+    let registration = read_registration(&object)?;
+    let node_id = registration.node_id.clone();
+    service.store(&Record::Node(registration.clone())).await?;
+    let human = format!("Registers node {node_id} with {} pools", registration.pools.len());
+    service.scheduler.state().nodes.register(registration);
+    service.metrics.registered();
+    narrate("node_register", &node_id, correlation.as_str(), &human);
+    Ok(Json(Registered { success: true, node_id, next_heartbeat_ms: 0 }))
+}
+
+fn read_registration(object: &Map<String, Value>) -> Result<Registration, ApiError> {
+    let mut fields = Fields::of(object, &[]);
+    let node_id = fields.node_name("node_id");
+    let machine_id = fields.short_text("machine_id");
+    if machine_id.is_none() && fields.get("machine_id").is_none() {
+        fields.refuse("machine_id", "required", "machine_id is missing");
+    }
+    let address = fields.required_text("address").map(base_url);
+    if matches!(address, Some(None)) {
+        fields.refuse("address", "format", "expected an http:// base URL");
+    }
+    let pools = fields.pool_ids();
+    let capabilities = match fields.get("capabilities") {
+        None => json!({}),
+        Some(Value::Object(object)) => {
+            let mut inner = Fields::of(object, &[]);
+            inner.integer("cpu_cores", 0, u64::MAX);
+            inner.integer("ram_total_bytes", 0, u64::MAX);
+            objects(&mut inner, "gpus");
+            let errors = inner.errors;
+            fields.errors.extend(
+                errors.into_iter().map(|error| FieldError { field: format!("capabilities.{}", error.field), ..error }),
+            );
+            Value::Object(object.clone())
+        }
+        Some(other) => {
+            fields.refuse_type("capabilities", "an object", other);
+            json!({})
+        }
+    };
+    let version = fields.short_text("version").unwrap_or_default();
+    match (node_id, machine_id, address.flatten()) {
+        (Some(node_id), Some(machine_id), Some(address)) if fields.errors.is_empty() => {
+            Ok(Registration { node_id, machine_id, address, pools, capabilities, version, registered_at_ms: now_ms() })
+        }
+        _ => Err(ApiError::invalid(&fields.errors)),
+    }
+}
+
+/// Takes a node's account of its pools.
+#[utoipa::path(
+    post,
+    path = "/v2/nodes/{id}/heartbeat",
+    params(("id" = String, Path, description = "The node's id")),
+    request_body(content = HeartbeatRequest, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Taken", body = Heard),
+        (status = 404, description = "Not registered: register again", body = Envelope),
+    )
+)]
+pub async fn heartbeat(
+    State(service): State<Arc<Orchestrator>>,
+    Extension(correlation): Extension<CorrelationId>,
+    Id(id): Id,
+    request: Request,
+) -> Result<Json<Heard>, ApiError> {
+    let (head, body) = request.into_parts();
+    let object = fields::object(&body::read_json(&head.headers, body).await?)?;
+    let reports = read_heartbeat(&object)?;
+    let before = service.scheduler.state().nodes.state(&id);
+    if !service.scheduler.state().nodes.heartbeat(&id, reports) {
+        service.metrics.heartbeat("unknown_node");
+        return Err(ApiError::not_found("node", &id));
+    }
+    service.metrics.heartbeat("ok");
+    if matches!(before, Some(NodeState::Registering | NodeState::Offline | NodeState::Failed)) {
+        narrate("node_online", &id, correlation.as_str(), &format!("Takes node {id} into use"));
+    }
+    service.scheduler.dispatch();
+    Ok(Json(Heard { success: true, next_heartbeat_ms: NEXT_HEARTBEAT_MS }))
+}
+
+fn read_heartbeat(object: &Map<String, Value>) -> Result<Vec<PoolReport>, ApiError> {
+    let mut fields = Fields::of(object, &[]);
+    match fields.get("timestamp") {
+        None | Some(Value::String(_) | Value::Number(_)) => {}
+        Some(other) => fields.refuse_type("timestamp", "a time", other),
+    }
+    if fields.get("pools").is_none() {
+        fields.refuse("pools", "required", "pools is missing");
+    }
+    let mut reports: Vec<PoolReport> = Vec::new();
+    for (index, pool) in objects(&mut fields, "pools").into_iter().enumerate() {
+        let mut inner = Fields::of(pool, &[]);
+        let report = inner.report();
+        let named = |error: FieldError| FieldError { field: format!("pools[{index}].{}", error.field), ..error };
+        fields.errors.extend(inner.errors.into_iter().map(named));
+        let Some(report) = report else { continue };
+        if reports.iter().any(|other| other.pool_id == report.pool_id && other.replica_id == report.replica_id) {
+            fields.refuse("pools", "unique", format!("pool '{}' is in it twice", report.pool_id));
+        }
+        reports.push(report);
+    }
+    if fields.errors.is_empty() { Ok(reports) } else { Err(ApiError::invalid(&fields.errors)) }
+}
+
+impl Fields<'_> {
+    fn node_name(&mut self, field: &str) -> Option<String> {
+        let text = self.required_text(field)?;
+        if is_name(text) {
+            return Some(text.to_owned());
+        }
+        self.refuse(field, "pattern", "expected 1 to 64 of A-Z a-z 0-9 . _ -, and neither '.' nor '..'");
+        None
+    }
+
+    fn short_text(&mut self, field: &str) -> Option<String> {
+        let text = self.text(field)?;
+        if text.len() > TEXT_BYTES {
+            self.refuse(field, "length", format!("expected at most {TEXT_BYTES} bytes"));
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    /// Names, or objects that have one.
+    fn pool_ids(&mut self) -> Vec<String> {
+        let items = match self.get("pools") {
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.refuse_type("pools", "an array", other);
+                return Vec::new();
+            }
+            None => {
+                self.refuse("pools", "required", "pools is missing");
+                return Vec::new();
+            }
+        };
+        let mut names = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            match item.as_str().or_else(|| item.get("pool_id")?.as_str()) {
+                Some(name) if is_name(name) => names.push(name.to_owned()),
+                Some(_) => {
+                    self.refuse("pools", "pattern", format!("item {index}: expected 1 to 64 of A-Z a-z 0-9 . _ -"))
+                }
+                None => self.refuse("pools", "type", format!("item {index}: expected a name, found {}", kind(item))),
+            }
+        }
+        names
+    }
+
+    fn report(&mut self) -> Option<PoolReport> {
+        let slots = u32::MAX.into();
+        let pool_id = self.node_name("pool_id");
+        let replica_id = if self.get("replica_id").is_some() { self.node_name("replica_id") } else { None };
+        if self.get("ready").is_none() {
+            self.refuse("ready", "required", "ready is missing");
+        }
+        let ready = self.switch("ready");
+        let draining = self.switch("draining").unwrap_or(false);
+        let slots_free = self.required_integer("slots_free", 0, slots).map(|free| free as u32);
+        let slots_total = self.required_integer("slots_total", 0, slots).map(|total| total as u32);
+        if let (Some(free), Some(total)) = (slots_free, slots_total)
+            && free > total
+        {
+            self.refuse("slots_free", "range", format!("{free} of {total} slots can't be free"));
+        }
+        let vram_free_bytes = self.integer("vram_free_bytes", 0, u64::MAX).unwrap_or(0);
+        let engine = self.short_text("engine").unwrap_or_default();
+        let engine_version = self.short_text("engine_version").unwrap_or_default();
+        let device_mask = self.short_text("device_mask").unwrap_or_default();
+        let models = self.models();
+        if !self.errors.is_empty() {
+            return None;
+        }
+        Some(PoolReport {
+            pool_id: pool_id?,
+            replica_id: replica_id.unwrap_or_else(|| "r0".to_owned()),
+            ready: ready?,
+            draining,
+            slots_free: slots_free?,
+            slots_total: slots_total?,
+            vram_free_bytes,
+            engine,
+            engine_version,
+            device_mask,
+            models,
+        })
+    }
+
+    fn models(&mut self) -> Vec<ListedModel> {
+        let items = match self.get("models") {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.refuse_type("models", "an array", other);
+                return Vec::new();
+            }
+        };
+        let mut models = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let name = item.as_str().or_else(|| item.get("id").or_else(|| item.get("model_ref"))?.as_str());
+            match name {
+                Some(id) => {
+                    let context = item.get("context_length").and_then(Value::as_u64);
+                    let context_length = context.and_then(|length| u32::try_from(length).ok());
+                    models.push(ListedModel { id: id.to_owned(), context_length });
+                }
+                None => {
+                    self.refuse("models", "type", format!("item {index}: expected a name, or an object with an id"))
+                }
+            }
+        }
+        models
+    }
+}
+
+/// Takes a node out of use. What runs there may end.
+#[utoipa::path(
+    delete,
+    path = "/v2/nodes/{id}",
+    params(("id" = String, Path, description = "The node's id")),
+    responses((status = 204, description = "Gone"), (status = 404, description = "No such node", body = Envelope))
+)]
+pub async fn remove(
+    State(service): State<Arc<Orchestrator>>,
+    Extension(correlation): Extension<CorrelationId>,
+    Id(id): Id,
+) -> Result<StatusCode, ApiError> {
+    if !service.scheduler.state().nodes.remove(&id) {
+        return Err(ApiError::not_found("node", &id));
+    }
+    service.store(&Record::NodeGone { node_id: id.clone() }).await?;
+    narrate("node_deregister", &id, correlation.as_str(), &format!("Takes node {id} out of use"));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A node as the list shows it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NodeView {
+    node_id: String,
+    machine_id: String,
+    address: String,
+    version: String,
+    state: NodeState,
+    capabilities: Value,
+    #[schema(format = DateTime)]
+    registered_at: String,
+    #[schema(required, format = DateTime)]
+    last_heartbeat: Option<String>,
+    pools: Vec<PoolView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoolView {
+    #[serde(flatten)]
+    report: PoolReport,
+    /// Slots that tasks of this orchestrator hold.
+    leases: u32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NodeList {
+    nodes: Vec<NodeView>,
+}
+
+/// Every node, as it reported itself last.
+#[utoipa::path(get, path = "/v2/nodes", responses((status = 200, description = "All nodes", body = NodeList)))]
+pub async fn list(State(service): State<Arc<Orchestrator>>) -> Json<NodeList> {
+    let state = service.scheduler.state();
+    let now = Instant::now();
+    let view = |node: &super::nodes::Node| NodeView {
+        node_id: node.registration.node_id.clone(),
+        machine_id: node.registration.machine_id.clone(),
+        address: node.registration.address.clone(),
+        version: node.registration.version.clone(),
+        state: node.state(now, state.nodes.timeout),
+        capabilities: node.registration.capabilities.clone(),
+        registered_at: rfc_3339(node.registration.registered_at_ms),
+        last_heartbeat: node.last_heartbeat_ms.map(rfc_3339),
+        pools: node.pools.values().map(|pool| PoolView { report: pool.report.clone(), leases: pool.leases }).collect(),
+    };
+    Json(NodeList { nodes: state.nodes.iter().map(view).collect() })
+}

@@ -1,0 +1,189 @@
+//! `GET /openapi.json`: the document, from the code.
+//!
+//! The routes say what is theirs alone; what every route of a kind answers is added here, once.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+
+use super::service::Orchestrator;
+use super::{admission, catalog, meta, node_routes, pools, sessions, task_routes};
+
+pub const STREAM: &str = "Server-sent events, relayed as they arrive, each with an id: `started`, `token`s with `metrics` \
+    between, then exactly one of `end` and `error`. The data of each is one line of JSON. Comments keep the stream open \
+    and are no events.";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "llorch orchestrator", description = "Tasks for inference workers on any number of nodes."),
+    paths(
+        admission::submit,
+        task_routes::get,
+        task_routes::events,
+        task_routes::cancel,
+        task_routes::delete,
+        node_routes::register,
+        node_routes::heartbeat,
+        node_routes::remove,
+        node_routes::list,
+        pools::health,
+        pools::drain,
+        pools::reload,
+        pools::purge,
+        catalog::create,
+        catalog::get,
+        catalog::delete,
+        catalog::verify,
+        catalog::set_state,
+        catalog::availability,
+        sessions::get,
+        sessions::put,
+        sessions::delete,
+        meta::capabilities,
+        meta::version,
+        meta::health,
+        meta::metrics,
+        document
+    )
+)]
+struct Document;
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI 3.1", body = Value)))]
+pub async fn document(State(service): State<Arc<Orchestrator>>) -> Json<Value> {
+    Json(build(&service))
+}
+
+/// Routes that nobody needs a token for.
+const OPEN: [&str; 2] = ["/health", "/metrics"];
+
+fn build(service: &Orchestrator) -> Value {
+    let Ok(mut document) = serde_json::to_value(Document::openapi()) else { return json!({}) };
+    let guarded = !service.configuration.client_tokens.is_empty() || !service.configuration.node_tokens.is_empty();
+    if guarded {
+        document["components"]["securitySchemes"] = json!({"bearer": {"type": "http", "scheme": "bearer"}});
+    }
+    for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
+        for operation in operations.as_object_mut().into_iter().flat_map(|operations| operations.values_mut()) {
+            complete(path, operation, guarded);
+        }
+    }
+    let body = &mut document["components"]["schemas"]["TaskBody"];
+    body["additionalProperties"] = json!(false);
+    body["properties"]["stop"]["items"] = json!({"type": "string", "minLength": 1, "maxLength": 100});
+    document["components"]["schemas"]["Placement"]["additionalProperties"] = json!(false);
+    document["components"]["schemas"]["NewModel"]["additionalProperties"] = json!(false);
+    describe_stream(&mut document);
+    name_unsigned(&mut document);
+    document
+}
+
+/// What an operation has in common with others.
+fn complete(path: &str, operation: &mut Value, guarded: bool) {
+    let envelope = |description: &str| {
+        json!({
+            "description": description,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Envelope"}}},
+        })
+    };
+    let has_body = operation.get("requestBody").is_some();
+    let has_parameter = path.contains('{');
+    let responses = &mut operation["responses"];
+    let mut add = |status: &str, description: &str| {
+        if responses.get(status).is_none() {
+            responses[status] = envelope(description);
+        }
+    };
+    if has_body || has_parameter {
+        add("400", "The request breaks the rules: everything that is wrong with it");
+    }
+    if has_body {
+        add("413", "The body is too long");
+        add("415", "The body is not said to be JSON");
+    }
+    if guarded && !OPEN.contains(&path) {
+        add("401", "No token, or a wrong one");
+    }
+    add("500", "This orchestrator failed");
+    if guarded && !OPEN.contains(&path) {
+        operation["security"] = json!([{"bearer": []}]);
+    }
+    let correlation = json!({
+        "description": "The request's own id, or a fresh UUID", "required": true,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"},
+    });
+    for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+        response["headers"]["X-Correlation-Id"] = correlation.clone();
+        match status.as_str() {
+            "429" => {
+                response["headers"]["Retry-After"] = json!({"schema": {"type": "integer", "minimum": 1}});
+                response["headers"]["X-Backoff-Ms"] = json!({"schema": {"type": "integer", "minimum": 1}});
+            }
+            "401" => response["headers"]["WWW-Authenticate"] = json!({"schema": {"type": "string"}}),
+            _ => {}
+        }
+    }
+    let given = json!({
+        "name": "X-Correlation-Id", "in": "header", "required": false, "schema": {"type": "string"},
+        "description": "Echoed, if it is 1 to 64 letters, digits and dashes",
+    });
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.push(given),
+        None => operation["parameters"] = json!([given]),
+    }
+}
+
+/// The stream's schema is that of each of its events, as a reader of server-sent events hands them on.
+fn describe_stream(document: &mut Value) {
+    let event = |name: &str, required: &[&str], properties: Value| {
+        let data = json!({"type": "object", "required": required, "properties": properties});
+        let text = json!({"type": "string", "contentMediaType": "application/json", "contentSchema": data});
+        json!({
+            "type": "object", "required": ["id", "event", "data"],
+            "properties": {"id": {"type": "string", "pattern": "^[0-9]+$"}, "event": {"const": name}, "data": text},
+        })
+    };
+    let count = || json!({"type": "integer", "minimum": 0});
+    document["components"]["schemas"]["StreamEvent"] = json!({
+        "description": "One event of the stream",
+        "oneOf": [
+            event("started", &["queue_position", "predicted_start_ms"],
+                json!({"queue_position": count(), "predicted_start_ms": count(), "seed": count()})),
+            event("token", &["t", "i"], json!({"t": {"type": "string"}, "i": count()})),
+            event("metrics", &[], json!({"human": {"type": "string"}, "prep": {"type": "object"}})),
+            event("end", &["tokens_out", "decode_ms", "decode_time_ms", "stop_reason", "stop_sequence_matched", "seed"],
+                json!({
+                    "tokens_out": count(), "decode_ms": count(), "decode_time_ms": count(),
+                    "stop_reason": {"enum": ["MAX_TOKENS", "EOS", "STOP_SEQUENCE"]},
+                    "stop_sequence_matched": {"type": ["string", "null"]},
+                    "seed": {"type": ["integer", "null"], "minimum": 0},
+                })),
+            event("error", &["code", "message", "engine", "retriable", "retry_after_ms"], json!({
+                "code": {"$ref": "#/components/schemas/Code"}, "message": {"type": "string"},
+                "engine": {"type": "string"}, "retriable": {"type": "boolean"},
+                "retry_after_ms": {"type": ["integer", "null"], "minimum": 0},
+            })),
+        ],
+    });
+    document["paths"]["/v2/tasks/{id}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"] =
+        json!({"$ref": "#/components/schemas/StreamEvent"});
+}
+
+/// No number here is signed; the derived formats don't know it, and a seed may need all 64 bits.
+fn name_unsigned(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            if let Some(Value::String(format)) = object.get_mut("format")
+                && matches!(format.as_str(), "int32" | "int64")
+            {
+                format.insert(0, 'u');
+            }
+            object.values_mut().for_each(name_unsigned);
+        }
+        Value::Array(items) => items.iter_mut().for_each(name_unsigned),
+        _ => {}
+    }
+}
