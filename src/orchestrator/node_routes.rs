@@ -19,6 +19,7 @@ use super::service::Orchestrator;
 use super::store::Record;
 use super::task::{now_ms, rfc_3339};
 use super::task_request::objects;
+use super::upstream::llamacpp;
 use crate::http::body;
 use crate::http::correlation::CorrelationId;
 use crate::http::fields::{self, FieldError, Fields, kind};
@@ -40,7 +41,7 @@ pub struct RegisterRequest {
     #[schema(min_length = 1, max_length = 256)]
     machine_id: String,
     /// The pool manager's base URL.
-    #[schema(pattern = "^http://")]
+    #[schema(pattern = r"^http://(((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])|[a-z][a-z0-9]*([.-][a-z][a-z0-9]*)*)(:([1-5][0-9]{4}|[1-9][0-9]{0,3}))?(/[A-Za-z0-9_]+)*$")]
     address: String,
     pools: Vec<String>,
     capabilities: Option<Capabilities>,
@@ -69,7 +70,7 @@ pub struct Gpu {
 #[derive(ToSchema)]
 #[allow(dead_code)] // only its schema is used
 pub struct HeartbeatRequest {
-    timestamp: Option<Value>,
+    timestamp: Option<String>,
     pools: Vec<HeartbeatPool>,
 }
 
@@ -140,6 +141,9 @@ fn read_registration(object: &Map<String, Value>) -> Result<Registration, ApiErr
     let address = fields.required_text("address").map(base_url);
     if matches!(address, Some(None)) {
         fields.refuse("address", "format", "expected an http:// base URL");
+    }
+    if node_id.as_deref() == Some(llamacpp::NODE) {
+        fields.refuse("node_id", "reserved", "it is the orchestrator's own, for the engine that it binds");
     }
     let pools = fields.pool_ids();
     let capabilities = match fields.get("capabilities") {

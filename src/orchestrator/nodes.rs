@@ -104,14 +104,17 @@ impl Pool {
     }
 }
 
+/// A pool's id, and a replica's or nothing.
+pub type PoolKey = (String, String);
+
 #[derive(Debug)]
 pub struct Node {
     pub registration: Registration,
     pub last_heartbeat: Option<Instant>,
     pub last_heartbeat_ms: Option<u64>,
     failed: bool,
-    /// By pool and replica.
-    pub pools: BTreeMap<(String, String), Pool>,
+    /// By pool; and by replica, where a report has several of one pool.
+    pub pools: BTreeMap<PoolKey, Pool>,
 }
 
 impl Node {
@@ -172,8 +175,17 @@ impl Nodes {
         node.last_heartbeat_ms = Some(now_ms());
         node.failed = false;
         let mut before = std::mem::take(&mut node.pools);
-        for report in reports {
-            let key = (report.pool_id.clone(), report.replica_id.clone());
+        let several = |pool_id: &str, reports: &[PoolReport]| {
+            reports.iter().filter(|report| report.pool_id == pool_id).count() > 1
+        };
+        let keys: Vec<_> = reports
+            .iter()
+            .map(|report| {
+                let replica = if several(&report.pool_id, &reports) { report.replica_id.as_str() } else { "" };
+                (report.pool_id.clone(), replica.to_owned())
+            })
+            .collect();
+        for (report, key) in reports.into_iter().zip(keys) {
             let pool = match before.remove(&key) {
                 Some(mut pool) => {
                     pool.report = report;
@@ -229,18 +241,18 @@ impl Nodes {
         pools.filter(move |((id, _), _)| id == pool_id).map(|(_, pool)| pool)
     }
 
-    pub fn pool_mut(&mut self, node_id: &str, pool_id: &str, replica_id: &str) -> Option<&mut Pool> {
-        self.nodes.get_mut(node_id)?.pools.get_mut(&(pool_id.to_owned(), replica_id.to_owned()))
+    pub fn pool_mut(&mut self, node_id: &str, key: &PoolKey) -> Option<&mut Pool> {
+        self.nodes.get_mut(node_id)?.pools.get_mut(key)
     }
 
-    pub fn lease(&mut self, node_id: &str, pool_id: &str, replica_id: &str) {
-        if let Some(pool) = self.pool_mut(node_id, pool_id, replica_id) {
+    pub fn lease(&mut self, node_id: &str, key: &PoolKey) {
+        if let Some(pool) = self.pool_mut(node_id, key) {
             pool.leases += 1;
         }
     }
 
-    pub fn give_back(&mut self, node_id: &str, pool_id: &str, replica_id: &str) {
-        if let Some(pool) = self.pool_mut(node_id, pool_id, replica_id) {
+    pub fn give_back(&mut self, node_id: &str, key: &PoolKey) {
+        if let Some(pool) = self.pool_mut(node_id, key) {
             pool.give_back(Instant::now());
         }
     }

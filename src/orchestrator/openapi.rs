@@ -57,6 +57,10 @@ pub async fn document(State(service): State<Arc<Orchestrator>>) -> Json<Value> {
     Json(build(&service))
 }
 
+/// The three ways to name a model. The server takes any character that is neither blank nor control in a path.
+const MODEL_REF: &str = "^(hf:[A-Za-z0-9_-][A-Za-z0-9._-]*/[A-Za-z0-9_-][A-Za-z0-9._-]*(@[A-Za-z0-9_-]+)?\
+    (::file=[A-Za-z0-9_-][A-Za-z0-9_.-]*)?|file:(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+|[A-Za-z0-9][A-Za-z0-9._/-]{0,199})$";
+
 /// Routes that nobody needs a token for.
 const OPEN: [&str; 2] = ["/health", "/metrics"];
 
@@ -74,8 +78,14 @@ fn build(service: &Orchestrator) -> Value {
     let body = &mut document["components"]["schemas"]["TaskBody"];
     body["additionalProperties"] = json!(false);
     body["properties"]["stop"]["items"] = json!({"type": "string", "minLength": 1, "maxLength": 100});
-    document["components"]["schemas"]["Placement"]["additionalProperties"] = json!(false);
-    document["components"]["schemas"]["NewModel"]["additionalProperties"] = json!(false);
+    for name in ["Placement", "NewModel", "NewState", "SessionBudgets", "DrainRequest", "ReloadRequest"] {
+        document["components"]["schemas"][name]["additionalProperties"] = json!(false);
+    }
+    for name in ["TaskBody", "NewModel", "ReloadRequest"] {
+        document["components"]["schemas"][name]["properties"]["model_ref"]["pattern"] = json!(MODEL_REF);
+    }
+    document["components"]["schemas"]["HeartbeatRequest"]["properties"]["timestamp"] =
+        json!({"type": ["string", "number", "null"]});
     describe_stream(&mut document);
     name_unsigned(&mut document);
     document
@@ -176,10 +186,14 @@ fn describe_stream(document: &mut Value) {
 fn name_unsigned(value: &mut Value) {
     match value {
         Value::Object(object) => {
-            if let Some(Value::String(format)) = object.get_mut("format")
-                && matches!(format.as_str(), "int32" | "int64")
-            {
-                format.insert(0, 'u');
+            let most = match object.get("format").and_then(Value::as_str) {
+                Some("int32") => Some(("uint32", u64::from(u32::MAX))),
+                Some("int64") => Some(("uint64", u64::MAX)),
+                _ => None,
+            };
+            if let Some((format, most)) = most {
+                object.insert("format".to_owned(), format.into());
+                object.entry("maximum").or_insert(most.into());
             }
             object.values_mut().for_each(name_unsigned);
         }

@@ -1,6 +1,6 @@
 //! Which slot a task gets: filters in a fixed order, then a strategy among what is left.
 
-use super::nodes::{NodeState, Nodes, PoolReport};
+use super::nodes::{NodeState, Nodes, PoolKey, PoolReport};
 use super::task::{Mode, Wish};
 use std::time::Instant;
 
@@ -25,6 +25,8 @@ impl Strategy {
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
     pub node_id: &'a str,
+    /// What its slots are counted under.
+    pub key: &'a PoolKey,
     pub state: NodeState,
     pub report: &'a PoolReport,
     pub free: u32,
@@ -66,8 +68,9 @@ pub fn candidates(nodes: &Nodes) -> Vec<Candidate<'_>> {
     let now = Instant::now();
     let all = nodes.iter().flat_map(|node| {
         let state = node.state(now, nodes.timeout);
-        node.pools.values().map(move |pool| Candidate {
+        node.pools.iter().map(move |(key, pool)| Candidate {
             node_id: &node.registration.node_id,
+            key,
             state,
             report: &pool.report,
             free: pool.free(now),

@@ -218,7 +218,7 @@ async fn optional_object(request: Request) -> Result<Map<String, Value>, ApiErro
         return Ok(Map::new());
     }
     let bytes = body::read_json(&head.headers, body).await?;
-    if bytes.is_empty() { Ok(Map::new()) } else { Ok(fields::object(&bytes)?) }
+    if bytes.is_empty() || bytes == b"null" { Ok(Map::new()) } else { Ok(fields::object(&bytes)?) }
 }
 
 /// Passes an order on to every node that has the pool.

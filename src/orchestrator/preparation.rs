@@ -201,15 +201,19 @@ async fn follow(life: &mut Life, target: &Target, model_ref: &str) -> Result<(),
         let body: Value = answer.json().await.unwrap_or_default();
         if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
     };
+    // What the pool did before is told too: it is not ours.
+    let before = ask(service.client.get(format!("{base}/status"))).await?;
+    let before: Vec<Value> = reported_steps(&before).iter().map(|step| step["id"].clone()).collect();
     let preload = service.client.post(format!("{base}/preload")).json(&json!({"model_ref": model_ref}));
     ask(preload).await.map_err(|reason| format!("the pool does not fetch '{model_ref}': {reason}"))?;
     let names = life.task.admitted.model_names.clone();
     let mut last = Value::Null;
     loop {
         let status = ask(service.client.get(format!("{base}/status"))).await?;
-        let reported = &status["preparation"]["steps"];
+        let ours = |step: &&Value| !before.contains(&step["id"]);
+        let reported: Vec<&Value> = reported_steps(&status).iter().filter(ours).collect();
         for step in &mut life.steps {
-            step.follow(reported);
+            step.follow(&reported);
         }
         if let Some(failed) = life.steps.iter().find(|step| step.status == StepStatus::Failed) {
             return Err(format!("step '{}' failed: {}", failed.id, failed.phase));
@@ -224,6 +228,10 @@ async fn follow(life: &mut Life, target: &Target, model_ref: &str) -> Result<(),
         }
         sleep(LOOK).await;
     }
+}
+
+fn reported_steps(status: &Value) -> &[Value] {
+    status["preparation"]["steps"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn refusal(status: reqwest::StatusCode, body: &Value) -> String {
@@ -241,14 +249,12 @@ fn lists(status: &Value, names: &[String]) -> bool {
 
 impl Step {
     /// Takes over what the pool manager says of the step of this kind.
-    fn follow(&mut self, reported: &Value) {
+    fn follow(&mut self, reported: &[&Value]) {
         let kind = json!(self.kind);
-        let Some(step) = reported.as_array().and_then(|steps| steps.iter().find(|step| step["kind"] == kind)) else {
-            return;
-        };
+        let Some(step) = reported.iter().rfind(|step| step["kind"] == kind) else { return };
         self.bytes_total = step["bytes_total"].as_u64().or(self.bytes_total);
         self.bytes_done = step["bytes_done"].as_u64().or(self.bytes_done);
-        if let Some(phase) = step["phase"].as_str().or_else(|| step["human"].as_str()) {
+        if let Some(phase) = ["human", "phase"].into_iter().find_map(|name| step[name].as_str()) {
             self.phase = super::narration::shortened(phase);
         }
         self.status = match step["status"].as_str() {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::metrics::Metrics;
-use super::nodes::Nodes;
+use super::nodes::{Nodes, PoolKey};
 use super::placement::{self, Candidate, Demand, Obstacle, Strategy};
 use super::prediction::{self, ServiceTimes};
 use super::queue::{Entry, Policy, Pushed, Queue, Take};
@@ -24,6 +24,8 @@ pub struct Lease {
     scheduler: Arc<Scheduler>,
     task_id: Uuid,
     pub node_id: String,
+    /// What the slot is counted under.
+    key: PoolKey,
     pub address: String,
     pub pool_id: String,
     pub replica_id: String,
@@ -42,7 +44,7 @@ impl Drop for Lease {
         {
             let mut state = self.scheduler.state();
             state.running.remove(&self.task_id);
-            state.nodes.give_back(&self.node_id, &self.pool_id, &self.replica_id);
+            state.nodes.give_back(&self.node_id, &self.key);
         }
         self.scheduler.dispatch();
     }
@@ -71,7 +73,7 @@ impl Entry for Waiting {
 /// A task on a slot.
 #[derive(Debug)]
 struct Running {
-    place: (String, String, String),
+    place: (String, PoolKey),
     since: Instant,
     expected_ms: f64,
 }
@@ -221,24 +223,24 @@ impl Scheduler {
             let Ok(chosen) = placement::place(&candidates, &demand, self.strategy, *turn, random) else {
                 return Take::Next;
             };
-            let place = (chosen.node_id.to_owned(), chosen.report.pool_id.clone(), chosen.report.replica_id.clone());
-            self.metrics.placed(&place.1, &place.2, self.strategy);
-            let (engine, engine_version) = (chosen.report.engine.clone(), chosen.report.engine_version.clone());
-            let address = nodes.get(&place.0).map(|node| node.registration.address.clone()).unwrap_or_default();
-            nodes.lease(&place.0, &place.1, &place.2);
-            *turn += 1;
-            let expected_ms = times.duration_ms(spec.expected_tokens, spec.max_tokens);
-            running.insert(spec.task_id, Running { place: place.clone(), since: Instant::now(), expected_ms });
+            let report = chosen.report;
+            let (node_id, key) = (chosen.node_id.to_owned(), chosen.key.clone());
+            self.metrics.placed(&report.pool_id, &report.replica_id, self.strategy);
             leases.push(Lease {
                 scheduler: self.clone(),
                 task_id: spec.task_id,
-                node_id: place.0,
-                address,
-                pool_id: place.1,
-                replica_id: place.2,
-                engine,
-                engine_version,
+                address: nodes.get(&node_id).map(|node| node.registration.address.clone()).unwrap_or_default(),
+                pool_id: report.pool_id.clone(),
+                replica_id: report.replica_id.clone(),
+                engine: report.engine.clone(),
+                engine_version: report.engine_version.clone(),
+                node_id: node_id.clone(),
+                key: key.clone(),
             });
+            nodes.lease(&node_id, &key);
+            *turn += 1;
+            let expected_ms = times.duration_ms(spec.expected_tokens, spec.max_tokens);
+            running.insert(spec.task_id, Running { place: (node_id, key), since: Instant::now(), expected_ms });
             Take::It
         });
         taken.into_iter().zip(leases).collect()
@@ -263,7 +265,7 @@ impl Scheduler {
 
     /// The pool has no slot though it seemed to: it is left alone for a while.
     pub fn hold_off(self: &Arc<Self>, lease: &Lease, pause: Duration) {
-        if let Some(pool) = self.state().nodes.pool_mut(&lease.node_id, &lease.pool_id, &lease.replica_id) {
+        if let Some(pool) = self.state().nodes.pool_mut(&lease.node_id, &lease.key) {
             pool.not_before = Some(Instant::now() + pause);
         }
         let scheduler = self.clone();
@@ -330,10 +332,8 @@ impl State {
         let mut slots = Vec::new();
         for pool in pools {
             slots.extend(std::iter::repeat_n(0.0, pool.free as usize));
-            let here = self.running.values().filter(|running| {
-                let (node, pool_id, replica) = &running.place;
-                node == pool.node_id && *pool_id == pool.report.pool_id && *replica == pool.report.replica_id
-            });
+            let is_here = |(node, key): &(String, PoolKey)| node == pool.node_id && key == pool.key;
+            let here = self.running.values().filter(|running| is_here(&running.place));
             let before = slots.len();
             slots.extend(here.map(|running| running.expected_ms - running.since.elapsed().as_secs_f64() * 1000.0));
             let known = pool.free as usize + slots.len() - before;

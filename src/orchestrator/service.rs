@@ -11,10 +11,11 @@ use super::error::{ApiError, Code};
 use super::metrics::Metrics;
 use super::scheduler::{Lease, Scheduler};
 use super::sessions::{Session, Sessions};
-use super::store::{Record, TaskStore};
-use super::task::Task;
+use super::store::{Record, StoreError, TaskStore};
+use super::task::{Cause, Task};
 use super::tasks::Tasks;
 use super::upstream::Upstream;
+use super::upstream::llamacpp::{self, Binding};
 use super::upstream::node::NodePool;
 use crate::http::shutdown::Shutdown;
 
@@ -29,6 +30,8 @@ pub struct Orchestrator {
     /// Speaks to nodes: no proxy, no redirect.
     pub client: reqwest::Client,
     pub shutdown: Shutdown,
+    /// The engine at `ORCHD_LLAMACPP_URL`.
+    pub binding: Option<Arc<Binding>>,
 }
 
 impl Orchestrator {
@@ -36,7 +39,7 @@ impl Orchestrator {
     pub async fn store(&self, record: &Record) -> Result<(), ApiError> {
         let (done, stored) = oneshot::channel();
         self.store.append(record, Box::new(move |outcome| drop(done.send(outcome))));
-        let outcome = stored.await.unwrap_or(Err(super::store::StoreError::Closed));
+        let outcome = stored.await.unwrap_or(Err(StoreError::Closed));
         outcome.map_err(|error| ApiError::new(Code::Internal, format!("failed to store: {error}")))
     }
 
@@ -47,6 +50,9 @@ impl Orchestrator {
 
     /// Where a lease leads.
     pub fn upstream(&self, lease: &Lease) -> Arc<dyn Upstream> {
+        if let Some(binding) = self.binding.as_ref().filter(|_| lease.node_id == llamacpp::NODE) {
+            return binding.clone();
+        }
         let token = self.configuration.node_bearer.clone();
         Arc::new(NodePool::new(self.client.clone(), &lease.address, &lease.pool_id, token))
     }
@@ -74,7 +80,7 @@ impl Orchestrator {
             tokio::time::sleep(grace).await;
             // A stop closes every stream, and means nobody's task.
             if task.log.is_deserted_since(mark) && service.scheduler.is_dispatching() {
-                task.stop(super::task::Cause::Disconnected);
+                task.stop(Cause::Disconnected);
             }
         });
     }

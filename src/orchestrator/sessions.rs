@@ -257,7 +257,7 @@ fn session_id(text: &str) -> Result<Uuid, ApiError> {
 #[utoipa::path(
     get,
     path = "/v2/sessions/{id}",
-    params(("id" = String, Path, description = "The session's UUID")),
+    params(("id" = Uuid, Path, description = "The session's UUID")),
     responses((status = 200, description = "The session", body = SessionView), (status = 404, description = "No such session", body = Envelope))
 )]
 pub async fn get(
@@ -272,7 +272,7 @@ pub async fn get(
 #[utoipa::path(
     delete,
     path = "/v2/sessions/{id}",
-    params(("id" = String, Path, description = "The session's UUID")),
+    params(("id" = Uuid, Path, description = "The session's UUID")),
     responses((status = 204, description = "Forgotten"), (status = 404, description = "No such session", body = Envelope))
 )]
 pub async fn delete(State(service): State<Arc<Orchestrator>>, Id(id): Id) -> Result<StatusCode, ApiError> {
@@ -296,7 +296,7 @@ pub struct SessionBudgets {
 #[utoipa::path(
     put,
     path = "/v2/sessions/{id}",
-    params(("id" = String, Path, description = "The session's UUID")),
+    params(("id" = Uuid, Path, description = "The session's UUID")),
     request_body(content = SessionBudgets, content_type = "application/json"),
     responses((status = 200, description = "The session as it is now", body = SessionView))
 )]

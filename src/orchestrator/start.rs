@@ -24,6 +24,7 @@ use super::store::TaskStore;
 use super::store::log::{COMPACT_ABOVE, LogStore};
 use super::task_request::ENGINES;
 use super::tasks::Tasks;
+use super::upstream::llamacpp::Binding;
 use super::{recovery, server};
 use crate::http::connections;
 use crate::http::logs::Logs;
@@ -108,6 +109,9 @@ async fn start_and_serve(configuration: Configuration, shutdown: Shutdown) -> Re
     let router = server::router(service.clone());
     let serving = tokio::spawn(connections::serve(listener, router, CONNECTIONS, closing));
     let keeping = tokio::spawn(keep_house(service.clone()));
+    if let Some(binding) = service.binding.clone() {
+        tokio::spawn(binding.keep(service.scheduler.clone()));
+    }
     info!(event = "ready", port = address.port(), uri = format!("http://{address}"), "Ready");
     shutdown.asked().await;
     info!(event = "shutdown", running = service.scheduler.running(), "Stopping: no new work");
@@ -158,6 +162,7 @@ pub fn build(
         catalog: Catalog::default(),
         scheduler,
         store,
+        binding: configuration.llamacpp.clone().map(|settings| Arc::new(Binding::new(settings))),
         metrics,
         client,
         shutdown,

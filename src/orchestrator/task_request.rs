@@ -78,8 +78,10 @@ pub struct TaskBody {
     kv_hint: Option<KvHint>,
     placement: Option<PlacementBody>,
     /// The budget of the session, set by its first task.
+    #[schema(minimum = 1)]
     tokens_budget: Option<u64>,
     /// The budget of the session, set by its first task.
+    #[schema(minimum = 1)]
     time_budget_ms: Option<u64>,
 }
 
@@ -340,7 +342,7 @@ impl Fields<'_> {
         self.number("top_p", 0.0, 1.0);
         self.number("min_p", 0.0, 1.0);
         self.integer("top_k", 0, u32::MAX.into());
-        if self.number("repetition_penalty", 0.0, 2.0) == Some(0.0) {
+        if self.float("repetition_penalty").is_some_and(|penalty| !(penalty > 0.0 && penalty <= 2.0)) {
             self.refuse("repetition_penalty", "range", "expected more than 0.0 and at most 2.0");
         }
         let stops = self.texts("stop");

@@ -65,7 +65,7 @@ fn find(service: &Orchestrator, id: &str) -> Result<Arc<Task>, ApiError> {
 #[utoipa::path(
     get,
     path = "/v2/tasks/{id}",
-    params(("id" = String, Path, description = "The task's UUID")),
+    params(("id" = Uuid, Path, description = "The task's UUID")),
     responses((status = 200, description = "The task", body = TaskView), (status = 404, description = "No such task", body = Envelope))
 )]
 pub async fn get(State(service): State<Arc<Orchestrator>>, Id(id): Id) -> Result<Json<TaskView>, ApiError> {
@@ -105,7 +105,7 @@ pub async fn get(State(service): State<Arc<Orchestrator>>, Id(id): Id) -> Result
     get,
     path = "/v2/tasks/{id}/events",
     params(
-        ("id" = String, Path, description = "The task's UUID"),
+        ("id" = Uuid, Path, description = "The task's UUID"),
         ("verbose" = Option<bool>, Query, description = "With narration and the progress of preparation in `metrics`"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client has"),
     ),
@@ -157,7 +157,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<u64, ApiError> {
 #[utoipa::path(
     post,
     path = "/v2/tasks/{id}/cancel",
-    params(("id" = String, Path, description = "The task's UUID")),
+    params(("id" = Uuid, Path, description = "The task's UUID")),
     responses((status = 204, description = "No token comes any more"), (status = 404, description = "No such task", body = Envelope))
 )]
 pub async fn cancel(State(service): State<Arc<Orchestrator>>, Id(id): Id) -> Result<StatusCode, ApiError> {
@@ -174,7 +174,7 @@ pub async fn cancel(State(service): State<Arc<Orchestrator>>, Id(id): Id) -> Res
 #[utoipa::path(
     delete,
     path = "/v2/tasks/{id}",
-    params(("id" = String, Path, description = "The task's UUID")),
+    params(("id" = Uuid, Path, description = "The task's UUID")),
     responses((status = 204, description = "No token comes any more"), (status = 404, description = "No such task", body = Envelope))
 )]
 pub async fn delete(state: State<Arc<Orchestrator>>, id: Id) -> Result<StatusCode, ApiError> {

@@ -1,5 +1,6 @@
 //! Where a task is run: something that takes a job and streams events back, in the words of the worker contract.
 
+pub mod llamacpp;
 pub mod node;
 
 use std::future::Future;
