@@ -72,6 +72,11 @@ fn catalog_says(world: &mut World, step: &Step) {
     world.scene.catalog_says(&pairs(step)).settle();
 }
 
+#[then(regex = r#"^the catalog records every file of "([^"]+)" as it is$"#)]
+fn catalog_records_files(world: &mut World, id: String) {
+    world.scene.catalog_records_files(&id).settle();
+}
+
 #[then("the catalog is unchanged")]
 fn catalog_is_unchanged(world: &mut World) {
     world.scene.catalog_is_unchanged().settle();

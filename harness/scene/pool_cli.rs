@@ -4,7 +4,8 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Held, Scene, wait_for};
 use crate::harness::Finding;
@@ -43,6 +44,7 @@ enum Meanwhile {
     WeightsChanged,
     SecondModel,
     PathOutside,
+    RepoLost,
 }
 
 impl Meanwhile {
@@ -57,6 +59,7 @@ impl Meanwhile {
             "a byte of the weights changes" => Meanwhile::WeightsChanged,
             "a second model comes into its folder" => Meanwhile::SecondModel,
             "the catalog is made to name a folder outside" => Meanwhile::PathOutside,
+            "the catalog loses the repo" => Meanwhile::RepoLost,
             _ => return None,
         })
     }
@@ -198,6 +201,10 @@ impl Scene {
         if !ran.output.contains(&says) {
             return Err(ran.evidence(Finding::fail(format!("an output with {says:?}"), &ran.output)));
         }
+        // Colours and bars are for a terminal, and the harness reads from a pipe.
+        if ran.output.contains('\u{1b}') {
+            return Err(ran.evidence(Finding::fail("plain text in a pipe", "an escape sequence")));
+        }
         Ok(())
     }
 
@@ -229,6 +236,28 @@ impl Scene {
     pub fn catalog_says(&mut self, fields: &[(String, String)]) -> Result<(), Finding> {
         let catalog = self.machine()?.catalog()?;
         self.has_fields(&catalog, fields).map_err(|finding| finding.with("catalog", format!("{catalog:#}")))
+    }
+
+    /// The sizes and digests are those of the files as they lie there, and their sum is the model's size.
+    pub fn catalog_records_files(&mut self, id: &str) -> Result<(), Finding> {
+        let machine = self.machine()?;
+        let catalog = machine.catalog()?;
+        let folder = machine.path(".test-models").join(id);
+        let (mut files, mut bytes) = (serde_json::Map::new(), 0);
+        for path in fs::read_dir(&folder).map_err(io_problem)?.flatten().map(|entry| entry.path()) {
+            if path.is_file() {
+                let content = fs::read(&path).map_err(io_problem)?;
+                let sha256: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                files.insert(name, json!({ "size": content.len(), "sha256": sha256 }));
+                bytes += content.len();
+            }
+        }
+        let entry = catalog["models"].as_array().into_iter().flatten().find(|entry| entry["id"] == id);
+        let entry = entry.ok_or_else(|| Finding::fail(format!("an entry {id:?}"), catalog.to_string()))?;
+        let expected = json!([true, bytes as f64 / 1e9, Value::Object(files)]);
+        let found = json!([entry["downloaded"], entry["size_gb"], entry["metadata"]["files"]]);
+        if found == expected { Ok(()) } else { Err(Finding::fail(expected.to_string(), found.to_string())) }
     }
 
     /// Each field is a JSON pointer, each value JSON; `absent` says that it is not there.
@@ -369,6 +398,11 @@ impl Scene {
                 fs::create_dir_all(&outside).map_err(io_problem)?;
                 let mut catalog = machine.catalog()?;
                 catalog["models"][0]["path"] = outside.display().to_string().into();
+                fs::write(machine.catalog_path(), catalog.to_string()).map_err(io_problem)?;
+            }
+            Meanwhile::RepoLost => {
+                let mut catalog = machine.catalog()?;
+                catalog["models"][0]["metadata"]["repo"] = Value::Null;
                 fs::write(machine.catalog_path(), catalog.to_string()).map_err(io_problem)?;
             }
         }

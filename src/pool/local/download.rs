@@ -134,7 +134,7 @@ pub fn download(
         forget(&folder)?;
     }
     run_hf(pool, &model, &repo, stop, tell)?;
-    let checked = check(&model, &folder, tell)?;
+    let checked = check(&model, &folder, stop, tell)?;
     store.change(|catalog| {
         let entry = catalog.model_mut(id)?;
         entry.downloaded = true;
@@ -244,6 +244,7 @@ fn wait(child: &mut Child, stop: &AtomicBool, look: &mut dyn FnMut()) -> io::Res
 fn check(
     model: &Model,
     folder: &Path,
+    stop: &AtomicBool,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<BTreeMap<String, files::Actual>, DownloadError> {
     let incomplete = |source| DownloadError::Incomplete { source };
@@ -252,7 +253,14 @@ fn check(
     }
     tell(Progress::Checking(files::all(folder)?.values().sum()));
     let known = [files::said_by_hub(folder)];
-    let (actual, wrong) = files::check(folder, &known, &mut |bytes| tell(Progress::Checked(bytes)))?;
+    let mut read = |bytes| {
+        tell(Progress::Checked(bytes));
+        if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    };
+    let (actual, wrong) = match files::check(folder, &known, &mut read) {
+        Err(_) if stop.load(Ordering::Relaxed) => return Err(DownloadError::Interrupted(model.id.clone())),
+        checked => checked?,
+    };
     if wrong.is_empty() {
         return Ok(actual);
     }
