@@ -50,7 +50,7 @@ Feature: The models of a machine
       | backend   | other --name T --repo a/b --architecture gpt2 --backend abacus | 2   | abacus                            |
       | no-repo   | other --name T --architecture gpt2                            | 2    | --repo                            |
 
-  @case:pool/models/3 @LL-PC-002 @ours
+  @case:pool/models/3 @LL-PC-002 @ours @serial
   Scenario: Two hundred write the catalog at once, and none is lost
     Given a pool machine
     When the command "llorch-pool models register model-{n} --name M --repo acme/m --architecture gpt2" is run 200 times at once
@@ -227,7 +227,7 @@ Feature: The models of a machine
       | exit-codes      | llorch-pool -h                         | Exit codes:                   |
       | downloading     | llorch-pool models download --help     | How a download goes:          |
       | spawning        | llorch pool worker spawn --help        | How a worker is started:      |
-      | completions     | llorch-pool completions bash           | complete -F _llorch-pool      |
+      | completions     | llorch-pool completions bash           | _llorch__pool()               |
 
   @case:pool/models/20 @LL-PC-009 @ours @lane:hf
   Scenario Outline: The real hf brings a model from a hub: <key>

@@ -16,6 +16,8 @@ use crate::harness::sshd::Sshd;
 
 /// After a process was told to end, or its last output was written.
 const SOON: Duration = Duration::from_secs(20);
+/// Until a download is half-way: the real `hf` takes seconds to begin.
+const HALF_WAY: Duration = Duration::from_secs(40);
 /// Every how many bytes the catalog is cut: a unit test takes each of them.
 const CUT_EVERY: usize = 29;
 
@@ -163,8 +165,9 @@ impl Scene {
         let process = machine.begin(line, 0)?;
         let hangs = machine.path("bin/hf.hangs");
         let hub = self.pool.hub.as_ref();
-        wait_for(SOON, || {
-            let half_way = hangs.exists() || hub.is_some_and(Hub::is_silent);
+        wait_for(HALF_WAY, || {
+            // What the hub has sent is half-way when `hf` has written of it.
+            let half_way = hangs.exists() || hub.is_some_and(Hub::is_silent) && machine.has_unfinished_download();
             let early = || process.evidence(Finding::error("a download that is half-way", "it is not"));
             if half_way { Ok(()) } else { Err(early()) }
         })?;

@@ -175,8 +175,9 @@ fn run_hf(
         let mut child = Command::new("hf")
             .args(&words)
             .current_dir(pool)
-            // Its own bars are for a terminal, and this is a file.
+            // Its own bars and colours are for a terminal, and this is a file.
             .env("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
