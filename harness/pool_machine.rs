@@ -210,12 +210,10 @@ impl Machine {
         })
     }
 
-    /// True where the real `hf` has written a part of a file.
-    pub fn has_unfinished_download(&self) -> bool {
-        let models = fs::read_dir(self.path(".test-models")).into_iter().flatten().flatten();
-        let kept = models.map(|entry| entry.path().join(".cache/huggingface/download"));
-        let mut files = kept.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-        files.any(|entry| {
+    /// True where the real `hf` has written a part of a model's file.
+    pub fn has_part_of(&self, id: &str) -> bool {
+        let kept = self.path(".test-models").join(id).join(".cache/huggingface/download");
+        fs::read_dir(kept).into_iter().flatten().flatten().any(|entry| {
             let is_part = entry.file_name().to_string_lossy().ends_with(".incomplete");
             is_part && entry.metadata().is_ok_and(|metadata| metadata.len() > 0)
         })

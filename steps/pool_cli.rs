@@ -108,6 +108,11 @@ fn asked_for_a_rest(world: &mut World) {
     world.scene.hub_was_asked_for_a_rest().settle();
 }
 
+#[then(regex = r#"^"([^"]+)" was fetched once, and no half of a file is left$"#)]
+fn fetched_once(world: &mut World, whole: String) {
+    world.scene.only_the_rest_was_fetched(&whole).settle();
+}
+
 #[then(regex = r"^the pool's worker (runs in a session of its own|left no file|is gone)$")]
 fn worker_is(world: &mut World, words: String) {
     world.scene.worker_is(&words).settle();

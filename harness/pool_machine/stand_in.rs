@@ -42,7 +42,8 @@ pub enum Shape {
     Sharded,
     /// The names and sizes of a Qwen 2 model, with weights that say nothing.
     Qwen,
-    /// 32 MB of weights that say nothing: `hf` writes ten megabytes at a time, and only what is written is resumed.
+    /// A configuration, and 32 MB of weights that say nothing: `hf` writes ten megabytes at a time, and resumes what is
+    /// written.
     Large,
 }
 
@@ -79,7 +80,10 @@ impl Shape {
                 move_files(&from, folder).map_err(failed)
             }
             Shape::Qwen => qwen(folder).map_err(failed),
-            Shape::Large => write_safetensors(folder, &[("weights", &[8 << 20])]).map_err(failed),
+            Shape::Large => {
+                fs::write(folder.join("config.json"), "{}").map_err(failed)?;
+                write_safetensors(folder, &[("weights", &[8 << 20])]).map_err(failed)
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Held, Scene, wait_for};
 use crate::harness::Finding;
-use crate::harness::hub::{Hub, Mishap};
+use crate::harness::hub::{Asked, Hub, Mishap};
 use crate::harness::pool_machine::{Hf, Machine, Ran, Shape, session_of, start_of};
 use crate::harness::process::Signal;
 use crate::harness::sshd::Sshd;
@@ -166,8 +166,9 @@ impl Scene {
         let hangs = machine.path("bin/hf.hangs");
         let hub = self.pool.hub.as_ref();
         wait_for(HALF_WAY, || {
-            // What the hub has sent is half-way when `hf` has written of it.
-            let half_way = hangs.exists() || hub.is_some_and(Hub::is_silent) && machine.has_unfinished_download();
+            // What the hub has sent is half-way when `hf` has written one file, and a part of the other.
+            let has_written = machine.has_part_of("m") && machine.path(".test-models/m/config.json").exists();
+            let half_way = hangs.exists() || hub.is_some_and(Hub::is_silent) && has_written;
             let early = || process.evidence(Finding::error("a download that is half-way", "it is not"));
             if half_way { Ok(()) } else { Err(early()) }
         })?;
@@ -343,6 +344,21 @@ impl Scene {
         }
         let found: Vec<String> = of_weights.map(|asked| format!("{asked:?}")).collect();
         Err(Finding::fail("a request for the rest of the weights", found.join("\n")))
+    }
+
+    /// What was whole is not fetched again, and halves do not stay.
+    pub fn only_the_rest_was_fetched(&mut self, whole: &str) -> Result<(), Finding> {
+        let hub = self.pool.hub.as_ref().ok_or_else(|| Finding::error("a hub", "the scenario has none"))?;
+        let asked = hub.asked();
+        let is_of = |asked: &&Asked| asked.method == "GET" && asked.path.ends_with(&format!("/{whole}"));
+        let times = asked.iter().filter(is_of).count();
+        if times != 1 {
+            return Err(Finding::fail(format!("{whole} fetched once"), format!("{times} times")));
+        }
+        match self.machine()?.has_part_of("m") {
+            true => Err(Finding::fail("no half of a file", "it is there")),
+            false => Ok(()),
+        }
     }
 
     fn cpu_worker(&mut self) -> Result<String, Finding> {

@@ -1,7 +1,7 @@
 //! Brings a model's files through the `hf` command, and believes it only after looking at them.
 //!
-//! `hf` is started without a shell, its output goes into a log, and what it has brought stays when it is cut off, so that
-//! the next attempt resumes. The catalog changes at the very end, when every file was checked.
+//! `hf` is started without a shell, and its output goes into a log. It goes on by itself after a cut, and a later run of it
+//! leaves the files alone that are whole. The catalog changes at the very end, when every file was checked.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -47,16 +47,16 @@ pub enum DownloadError {
     #[error("`hf` can't be started: {0}")]
     HfNotStarted(io::Error),
     #[error(
-        "`hf` failed {ATTEMPTS} times ({exit}); what has come is kept, and the next download resumes; the end of {}:\n{tail}",
+        "`hf` failed {ATTEMPTS} times ({exit}); files that are whole are kept, and the next download resumes; the end of {}:\n{tail}",
         log.display()
     )]
     HfFailed { exit: String, log: PathBuf, tail: String },
     #[error(
-        "`hf` was ended by {signal} half-way; what has come is kept. Resume: llorch-pool models download {}",
+        "`hf` was ended by {signal} half-way; files that are whole are kept. Resume: llorch-pool models download {}",
         shell_word(id)
     )]
     HfKilled { id: String, signal: String },
-    #[error("the download was interrupted; what has come is kept. Resume: llorch-pool models download {}", shell_word(.0))]
+    #[error("the download was interrupted; files that are whole are kept. Resume: llorch-pool models download {}", shell_word(.0))]
     Interrupted(String),
     #[error("`hf` says that it is done, but {source}; the catalog was left as it is")]
     Incomplete { source: FilesError },
@@ -131,10 +131,12 @@ pub fn download(
     }
     let folder = pool.join(&model.path);
     if force {
-        forget(&folder)?;
+        remove_kept(&folder, "metadata")?;
     }
     run_hf(pool, &model, &repo, stop, tell)?;
     let checked = check(&model, &folder, stop, tell)?;
+    // Halves of files, from a run that was killed: a later one begins under another name, and nobody else removes them.
+    remove_kept(&folder, "incomplete")?;
     store.change(|catalog| {
         let entry = catalog.model_mut(id)?;
         entry.downloaded = true;
@@ -144,15 +146,16 @@ pub fn download(
     })
 }
 
-/// What `hf` remembers of finished files, so that it looks at each of them anew.
-fn forget(folder: &Path) -> io::Result<()> {
+/// Of what `hf` keeps beside a model: `metadata` is what it remembers of finished files, without which it looks at each of
+/// them anew; `incomplete` are halves of files.
+fn remove_kept(folder: &Path, kind: &str) -> io::Result<()> {
     let mut folders = vec![folder.join(".cache/huggingface/download")];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "metadata") {
+            } else if path.extension().is_some_and(|ending| ending == kind) {
                 fs::remove_file(path)?;
             }
         }
@@ -268,6 +271,6 @@ fn check(
     for mismatch in wrong.iter().filter(|mismatch| actual.contains_key(mismatch.name())) {
         fs::remove_file(folder.join(mismatch.name()))?;
     }
-    forget(folder)?;
+    remove_kept(folder, "metadata")?;
     Err(DownloadError::Wrong { wrong })
 }
