@@ -15,7 +15,6 @@ mod diagnose;
 mod diff;
 mod faults;
 mod generate;
-mod generate;
 mod gguf;
 mod golden;
 mod haiku;
@@ -24,7 +23,6 @@ mod http;
 mod kernels;
 mod layers;
 mod limits;
-#[cfg(feature = "llama-cpp")]
 mod llama_cpp;
 mod model_files;
 mod models;
@@ -63,6 +61,7 @@ mod worker_configuration;
 mod worker_inference;
 mod worker_validate;
 mod writers;
+#[cfg(feature = "llama-cpp")]
 
 /// A name and a function that panics where something does not hold.
 type Test = (&'static str, fn());
@@ -75,24 +74,58 @@ pub fn all() -> Vec<(String, fn())> {
         bench::TESTS,
         cache::TESTS,
         capture::TESTS,
-        checkpoints::TESTS,
-        compare::TESTS,
         capture_command::TESTS,
         capture_cpu::TESTS,
+        checkpoints::TESTS,
+        compare::TESTS,
         contract::TESTS,
         cpu::TESTS,
-        diff::TESTS,
-        generate::TESTS,
         diagnose::TESTS,
+        diff::TESTS,
         faults::TESTS,
+        generate::TESTS,
         gguf::TESTS,
-        haiku::TESTS,
         golden::TESTS,
+        haiku::TESTS,
         hostile::TESTS,
         http::TESTS,
         kernels::TESTS,
         layers::TESTS,
         limits::TESTS,
+        llama_cpp::TESTS,
+        model_files::TESTS,
+        oracle::TESTS,
+        parity_log::TESTS,
+        pool_catalog::TESTS,
+        pool_cli::TESTS,
+        pool_cli_checks::TESTS,
+        pool_engine::TESTS,
+        pool_manager::TESTS,
+        pool_node::TESTS,
+        pool_provision::TESTS,
+        process::TESTS,
+        proof::TESTS,
+        reading::TESTS,
+        recipe::TESTS,
+        report::TESTS,
+        runner::TESTS,
+        safetensors::TESTS,
+        sampling::TESTS,
+        scripted::TESTS,
+        selection::TESTS,
+        selftest::TESTS,
+        sse::TESTS,
+        stream::TESTS,
+        taps::TESTS,
+        target::TESTS,
+        tokenizer::TESTS,
+        transcript::TESTS,
+        weights::TESTS,
+        worker_access::TESTS,
+        worker_configuration::TESTS,
+        worker_inference::TESTS,
+        worker_validate::TESTS,
+        writers::TESTS,
         #[cfg(feature = "llama-cpp")]
         llama_cpp::TESTS,
         model_files::TESTS,
