@@ -23,11 +23,16 @@ mod http;
 mod kernels;
 mod layers;
 mod limits;
+#[cfg(feature = "llama-cpp")]
 mod llama_cpp;
 mod model_files;
 mod models;
 mod oddities;
 mod oracle;
+mod orchestrator_placement;
+mod orchestrator_queue;
+mod orchestrator_store;
+mod orchestrator_stream;
 mod parity_log;
 mod pool_catalog;
 mod pool_cli;
@@ -61,7 +66,6 @@ mod worker_configuration;
 mod worker_inference;
 mod worker_validate;
 mod writers;
-#[cfg(feature = "llama-cpp")]
 
 /// A name and a function that panics where something does not hold.
 type Test = (&'static str, fn());
@@ -92,44 +96,14 @@ pub fn all() -> Vec<(String, fn())> {
         kernels::TESTS,
         layers::TESTS,
         limits::TESTS,
-        llama_cpp::TESTS,
-        model_files::TESTS,
-        oracle::TESTS,
-        parity_log::TESTS,
-        pool_catalog::TESTS,
-        pool_cli::TESTS,
-        pool_cli_checks::TESTS,
-        pool_engine::TESTS,
-        pool_manager::TESTS,
-        pool_node::TESTS,
-        pool_provision::TESTS,
-        process::TESTS,
-        proof::TESTS,
-        reading::TESTS,
-        recipe::TESTS,
-        report::TESTS,
-        runner::TESTS,
-        safetensors::TESTS,
-        sampling::TESTS,
-        scripted::TESTS,
-        selection::TESTS,
-        selftest::TESTS,
-        sse::TESTS,
-        stream::TESTS,
-        taps::TESTS,
-        target::TESTS,
-        tokenizer::TESTS,
-        transcript::TESTS,
-        weights::TESTS,
-        worker_access::TESTS,
-        worker_configuration::TESTS,
-        worker_inference::TESTS,
-        worker_validate::TESTS,
-        writers::TESTS,
         #[cfg(feature = "llama-cpp")]
         llama_cpp::TESTS,
         model_files::TESTS,
         oracle::TESTS,
+        orchestrator_placement::TESTS,
+        orchestrator_queue::TESTS,
+        orchestrator_store::TESTS,
+        orchestrator_stream::TESTS,
         parity_log::TESTS,
         pool_catalog::TESTS,
         pool_cli::TESTS,

@@ -41,7 +41,9 @@ pub struct RegisterRequest {
     #[schema(min_length = 1, max_length = 256)]
     machine_id: String,
     /// The pool manager's base URL.
-    #[schema(pattern = r"^http://(((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])|[a-z][a-z0-9]*([.-][a-z][a-z0-9]*)*)(:([1-5][0-9]{4}|[1-9][0-9]{0,3}))?(/[A-Za-z0-9_]+)*$")]
+    #[schema(
+        pattern = r"^http://(((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])|[a-z][a-z0-9]*([.-][a-z][a-z0-9]*)*)(:([1-5][0-9]{4}|[1-9][0-9]{0,3}))?(/[A-Za-z0-9_]+)*$"
+    )]
     address: String,
     pools: Vec<String>,
     capabilities: Option<Capabilities>,

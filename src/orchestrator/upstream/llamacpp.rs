@@ -66,7 +66,11 @@ impl Binding {
             let server = self.meet().await;
             let is_well = server.is_some();
             if is_well != was_well {
-                let human = if is_well { "Reaches the engine at ORCHD_LLAMACPP_URL" } else { "Loses the engine at ORCHD_LLAMACPP_URL" };
+                let human = if is_well {
+                    "Reaches the engine at ORCHD_LLAMACPP_URL"
+                } else {
+                    "Loses the engine at ORCHD_LLAMACPP_URL"
+                };
                 narrate("engine", &self.settings.pool_id, "", human);
             }
             was_well = is_well;
@@ -105,7 +109,9 @@ impl Binding {
             engine: ENGINE.to_owned(),
             engine_version: properties.map(|properties| properties.version.clone()).unwrap_or_default(),
             device_mask: String::new(),
-            models: properties.map(|properties| models(&properties.model_alias, &properties.model_path, properties.context_length)).unwrap_or_default(),
+            models: properties
+                .map(|properties| models(&properties.model_alias, &properties.model_path, properties.context_length))
+                .unwrap_or_default(),
         }
     }
 }
@@ -182,7 +188,9 @@ fn refusal(unfit: Unfit) -> Refusal {
         Unfit::Request(ApiError::Invalid(errors)) => {
             Refusal::Invalid { message: "the engine can't run it".to_owned(), errors: json!(errors) }
         }
-        Unfit::Request(error) => Refusal::Failed { code: error.code().word().to_owned(), message: "the engine refuses it".to_owned() },
+        Unfit::Request(error) => {
+            Refusal::Failed { code: error.code().word().to_owned(), message: "the engine refuses it".to_owned() }
+        }
         Unfit::Engine(EngineError::Unreachable(reason)) => Refusal::Unreachable(reason),
         Unfit::Engine(error @ EngineError::Loading) => Refusal::Busy { pause: BUSY_PAUSE, message: error.to_string() },
         Unfit::Engine(error) => Refusal::Failed { code: "INTERNAL".to_owned(), message: error.to_string() },
