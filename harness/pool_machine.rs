@@ -210,6 +210,15 @@ impl Machine {
         })
     }
 
+    /// True where the real `hf` has written a part of a model's file.
+    pub fn has_part_of(&self, id: &str) -> bool {
+        let kept = self.path(".test-models").join(id).join(".cache/huggingface/download");
+        fs::read_dir(kept).into_iter().flatten().flatten().any(|entry| {
+            let is_part = entry.file_name().to_string_lossy().ends_with(".incomplete");
+            is_part && entry.metadata().is_ok_and(|metadata| metadata.len() > 0)
+        })
+    }
+
     pub fn info_path(&self, worker_id: &str) -> PathBuf {
         self.path(".runtime/workers").join(format!("{worker_id}.json"))
     }

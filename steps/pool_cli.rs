@@ -72,6 +72,11 @@ fn catalog_says(world: &mut World, step: &Step) {
     world.scene.catalog_says(&pairs(step)).settle();
 }
 
+#[then(regex = r#"^the catalog records every file of "([^"]+)" as it is$"#)]
+fn catalog_records_files(world: &mut World, id: String) {
+    world.scene.catalog_records_files(&id).settle();
+}
+
 #[then("the catalog is unchanged")]
 fn catalog_is_unchanged(world: &mut World) {
     world.scene.catalog_is_unchanged().settle();
@@ -101,6 +106,11 @@ fn hf_was_run(world: &mut World, times: usize) {
 #[then("the hub was asked for the rest of the weights")]
 fn asked_for_a_rest(world: &mut World) {
     world.scene.hub_was_asked_for_a_rest().settle();
+}
+
+#[then(regex = r#"^"([^"]+)" was fetched once, and no half of a file is left$"#)]
+fn fetched_once(world: &mut World, whole: String) {
+    world.scene.only_the_rest_was_fetched(&whole).settle();
 }
 
 #[then(regex = r"^the pool's worker (runs in a session of its own|left no file|is gone)$")]

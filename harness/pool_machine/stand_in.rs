@@ -42,6 +42,9 @@ pub enum Shape {
     Sharded,
     /// The names and sizes of a Qwen 2 model, with weights that say nothing.
     Qwen,
+    /// A configuration, and 32 MB of weights that say nothing: `hf` writes ten megabytes at a time, and resumes what is
+    /// written.
+    Large,
 }
 
 impl Shape {
@@ -51,6 +54,7 @@ impl Shape {
             "haiku GGUF" => Shape::HaikuAsGguf,
             "sharded" => Shape::Sharded,
             "Qwen-shaped" => Shape::Qwen,
+            "large" => Shape::Large,
             _ => return None,
         })
     }
@@ -76,6 +80,10 @@ impl Shape {
                 move_files(&from, folder).map_err(failed)
             }
             Shape::Qwen => qwen(folder).map_err(failed),
+            Shape::Large => {
+                fs::write(folder.join("config.json"), "{}").map_err(failed)?;
+                write_safetensors(folder, &[("weights", &[8 << 20])]).map_err(failed)
+            }
         }
     }
 }
@@ -120,8 +128,19 @@ fn qwen(folder: &Path) -> io::Result<()> {
         ("model.layers.0.mlp.down_proj.weight", &[8, 16]),
         ("model.norm.weight", &[8]),
     ];
+    write_safetensors(folder, TENSORS)?;
+    let config = json!({
+        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 8, "intermediate_size": 16,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64,
+        "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": true,
+        "hidden_act": "silu", "torch_dtype": "float32",
+    });
+    fs::write(folder.join("config.json"), config.to_string())
+}
+
+fn write_safetensors(folder: &Path, tensors: &[(&str, &[usize])]) -> io::Result<()> {
     let (mut header, mut data) = (serde_json::Map::new(), Vec::<u8>::new());
-    for (name, shape) in TENSORS {
+    for (name, shape) in tensors {
         let begin = data.len();
         for number in 0..shape.iter().product::<usize>() {
             data.extend_from_slice(&((number % 7) as f32 / 7.0).to_le_bytes());
@@ -130,14 +149,7 @@ fn qwen(folder: &Path) -> io::Result<()> {
     }
     let header = serde_json::Value::Object(header).to_string();
     let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat();
-    fs::write(folder.join("model.safetensors"), bytes)?;
-    let config = json!({
-        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 8, "intermediate_size": 16,
-        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64,
-        "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": true,
-        "hidden_act": "silu", "torch_dtype": "float32",
-    });
-    fs::write(folder.join("config.json"), config.to_string())
+    fs::write(folder.join("model.safetensors"), bytes)
 }
 
 impl Hf {

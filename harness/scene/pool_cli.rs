@@ -4,17 +4,20 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Held, Scene, wait_for};
 use crate::harness::Finding;
-use crate::harness::hub::{Hub, Mishap};
+use crate::harness::hub::{Asked, Hub, Mishap};
 use crate::harness::pool_machine::{Hf, Machine, Ran, Shape, session_of, start_of};
 use crate::harness::process::Signal;
 use crate::harness::sshd::Sshd;
 
 /// After a process was told to end, or its last output was written.
 const SOON: Duration = Duration::from_secs(20);
+/// Until a download is half-way: the real `hf` takes seconds to begin.
+const HALF_WAY: Duration = Duration::from_secs(40);
 /// Every how many bytes the catalog is cut: a unit test takes each of them.
 const CUT_EVERY: usize = 29;
 
@@ -43,6 +46,7 @@ enum Meanwhile {
     WeightsChanged,
     SecondModel,
     PathOutside,
+    RepoLost,
 }
 
 impl Meanwhile {
@@ -57,6 +61,7 @@ impl Meanwhile {
             "a byte of the weights changes" => Meanwhile::WeightsChanged,
             "a second model comes into its folder" => Meanwhile::SecondModel,
             "the catalog is made to name a folder outside" => Meanwhile::PathOutside,
+            "the catalog loses the repo" => Meanwhile::RepoLost,
             _ => return None,
         })
     }
@@ -160,8 +165,10 @@ impl Scene {
         let process = machine.begin(line, 0)?;
         let hangs = machine.path("bin/hf.hangs");
         let hub = self.pool.hub.as_ref();
-        wait_for(SOON, || {
-            let half_way = hangs.exists() || hub.is_some_and(Hub::is_silent);
+        wait_for(HALF_WAY, || {
+            // What the hub has sent is half-way when `hf` has written one file, and a part of the other.
+            let has_written = machine.has_part_of("m") && machine.path(".test-models/m/config.json").exists();
+            let half_way = hangs.exists() || hub.is_some_and(Hub::is_silent) && has_written;
             let early = || process.evidence(Finding::error("a download that is half-way", "it is not"));
             if half_way { Ok(()) } else { Err(early()) }
         })?;
@@ -198,6 +205,10 @@ impl Scene {
         if !ran.output.contains(&says) {
             return Err(ran.evidence(Finding::fail(format!("an output with {says:?}"), &ran.output)));
         }
+        // Colours and bars are for a terminal, and the harness reads from a pipe.
+        if ran.output.contains('\u{1b}') {
+            return Err(ran.evidence(Finding::fail("plain text in a pipe", "an escape sequence")));
+        }
         Ok(())
     }
 
@@ -229,6 +240,28 @@ impl Scene {
     pub fn catalog_says(&mut self, fields: &[(String, String)]) -> Result<(), Finding> {
         let catalog = self.machine()?.catalog()?;
         self.has_fields(&catalog, fields).map_err(|finding| finding.with("catalog", format!("{catalog:#}")))
+    }
+
+    /// The sizes and digests are those of the files as they lie there, and their sum is the model's size.
+    pub fn catalog_records_files(&mut self, id: &str) -> Result<(), Finding> {
+        let machine = self.machine()?;
+        let catalog = machine.catalog()?;
+        let folder = machine.path(".test-models").join(id);
+        let (mut files, mut bytes) = (serde_json::Map::new(), 0);
+        for path in fs::read_dir(&folder).map_err(io_problem)?.flatten().map(|entry| entry.path()) {
+            if path.is_file() {
+                let content = fs::read(&path).map_err(io_problem)?;
+                let sha256: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                files.insert(name, json!({ "size": content.len(), "sha256": sha256 }));
+                bytes += content.len();
+            }
+        }
+        let entry = catalog["models"].as_array().into_iter().flatten().find(|entry| entry["id"] == id);
+        let entry = entry.ok_or_else(|| Finding::fail(format!("an entry {id:?}"), catalog.to_string()))?;
+        let expected = json!([true, bytes as f64 / 1e9, Value::Object(files)]);
+        let found = json!([entry["downloaded"], entry["size_gb"], entry["metadata"]["files"]]);
+        if found == expected { Ok(()) } else { Err(Finding::fail(expected.to_string(), found.to_string())) }
     }
 
     /// Each field is a JSON pointer, each value JSON; `absent` says that it is not there.
@@ -313,6 +346,21 @@ impl Scene {
         Err(Finding::fail("a request for the rest of the weights", found.join("\n")))
     }
 
+    /// What was whole is not fetched again, and halves do not stay.
+    pub fn only_the_rest_was_fetched(&mut self, whole: &str) -> Result<(), Finding> {
+        let hub = self.pool.hub.as_ref().ok_or_else(|| Finding::error("a hub", "the scenario has none"))?;
+        let asked = hub.asked();
+        let is_of = |asked: &&Asked| asked.method == "GET" && asked.path.ends_with(&format!("/{whole}"));
+        let times = asked.iter().filter(is_of).count();
+        if times != 1 {
+            return Err(Finding::fail(format!("{whole} fetched once"), format!("{times} times")));
+        }
+        match self.machine()?.has_part_of("m") {
+            true => Err(Finding::fail("no half of a file", "it is there")),
+            false => Ok(()),
+        }
+    }
+
     fn cpu_worker(&mut self) -> Result<String, Finding> {
         Ok(self.machine()?.worker_id("cpu"))
     }
@@ -369,6 +417,11 @@ impl Scene {
                 fs::create_dir_all(&outside).map_err(io_problem)?;
                 let mut catalog = machine.catalog()?;
                 catalog["models"][0]["path"] = outside.display().to_string().into();
+                fs::write(machine.catalog_path(), catalog.to_string()).map_err(io_problem)?;
+            }
+            Meanwhile::RepoLost => {
+                let mut catalog = machine.catalog()?;
+                catalog["models"][0]["metadata"]["repo"] = Value::Null;
                 fs::write(machine.catalog_path(), catalog.to_string()).map_err(io_problem)?;
             }
         }

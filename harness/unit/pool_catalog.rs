@@ -146,8 +146,9 @@ fn a_change_that_fails_writes_nothing() {
     add(&store, "one").unwrap();
     let before = fs::read(store.path()).unwrap();
     let refused = store.change(|catalog| {
+        let outcome = catalog.model("two").map(drop);
         catalog.models.clear();
-        catalog.model("two").map(drop)
+        outcome
     });
     assert_eq!(refused.unwrap_err().to_string(), "there is no model \"two\" in the catalog; it has: one");
     assert_eq!(fs::read(store.path()).unwrap(), before);

@@ -96,7 +96,11 @@ fn every_byte_is_compared() {
     assert_eq!(files::all(folder.path()).unwrap(), [("a".to_owned(), 3), ("deep/b".to_owned(), 5)].into());
     assert_eq!(files::bytes_so_far(folder.path()), 15);
     let mut read = 0;
-    let (actual, wrong) = files::check(folder.path(), &[], &mut |bytes| read += bytes).unwrap();
+    let (actual, wrong) = files::check(folder.path(), &[], &mut |bytes| {
+        read += bytes;
+        Ok(())
+    })
+    .unwrap();
     assert_eq!((read, wrong), (8, vec![]));
     let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!(actual["a"], Actual { size: 3, sha256: abc.into() });
@@ -104,18 +108,20 @@ fn every_byte_is_compared() {
     let expect = |name: &str, size, sha256: Option<&str>| {
         let expected = Expected { size, sha256: sha256.map(str::to_owned) };
         let known = [[(name.to_owned(), expected)].into()];
-        files::check(folder.path(), &known, &mut |_| {}).unwrap().1
+        files::check(folder.path(), &known, &mut |_| Ok(())).unwrap().1
     };
     assert_eq!(expect("a", Some(3), Some(abc)), []);
     assert!(matches!(expect("a", Some(4), Some(abc))[..], [Mismatch::Size { expected: 4, found: 3, .. }]));
     assert!(matches!(expect("a", Some(3), Some(&abc.replace('b', "c")))[..], [Mismatch::Digest { .. }]));
     assert!(matches!(expect("c", None, None)[..], [Mismatch::Missing { .. }]));
+    // It is ended from outside, as by an impatient user.
+    assert!(files::check(folder.path(), &[], &mut |_| Err(std::io::ErrorKind::Interrupted.into())).is_err());
     // What was recorded is what is compared later.
     let metadata = json!({ "files": files::record(&actual) });
     let known = [files::said_by_catalog(metadata.as_object().unwrap())];
-    assert_eq!(files::check(folder.path(), &known, &mut |_| {}).unwrap().1, []);
+    assert_eq!(files::check(folder.path(), &known, &mut |_| Ok(())).unwrap().1, []);
     fs::write(folder.path().join("a"), "abd").unwrap();
-    assert!(matches!(files::check(folder.path(), &known, &mut |_| {}).unwrap().1[..], [Mismatch::Digest { .. }]));
+    assert!(matches!(files::check(folder.path(), &known, &mut |_| Ok(())).unwrap().1[..], [Mismatch::Digest { .. }]));
 }
 
 fn what_the_hub_said_is_read_back() {
@@ -273,7 +279,11 @@ fn every_word_survives_a_shell() {
     let hostile =
         ["", "'", "a b", "; touch x", "$(id)", "`id`", "$HOME", "*", "~", "#", "-n", "\n", "\\", "''", "é", "!", "a=b"];
     assert!(survives(&hostile.map(OsString::from)));
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(40));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let words = prop::collection::vec("[^\u{0}]{0,12}", 1..6);
     runner
         .run(&words, |words| {

@@ -15,6 +15,8 @@ use llorch::harness::{Finding, Verdict, http};
 pub const TESTS: &[(&str, fn())] = &[
     ("pool_cli_checks/endings", wrong_codes_and_words_are_seen),
     ("pool_cli_checks/catalog", a_catalog_that_is_lost_or_overwritten_is_seen),
+    ("pool_cli_checks/colours", colours_in_a_pipe_are_seen),
+    ("pool_cli_checks/record", a_record_of_other_files_is_seen),
     ("pool_cli_checks/words", a_word_too_many_is_seen),
     ("pool_cli_checks/worker", a_worker_that_is_not_detached_or_not_gone_is_seen),
     ("pool_cli_checks/unbuilt", only_what_is_not_built_is_unimplemented),
@@ -75,7 +77,25 @@ fn a_catalog_that_is_lost_or_overwritten_is_seen() {
     scene.catalog_has(1).unwrap();
     fails(scene.catalog_has(3));
     fails(scene.catalog_says(&pairs("/models/1", "{}")));
+    fails(scene.catalog_is_unchanged());
     fails(scene.every_cut_is_refused());
+}
+
+fn colours_in_a_pipe_are_seen() {
+    let (_folder, mut scene) = scene("printf '\\033[1mbold\\033[0m'");
+    scene.run_tool("llorch-pool models list").unwrap();
+    fails(scene.tool_ended(0, "bold"));
+}
+
+/// It says downloaded, and has looked at no file.
+fn a_record_of_other_files_is_seen() {
+    let (_folder, mut scene) = scene(
+        "mkdir -p .test-models/m; echo weights >.test-models/m/w.gguf; printf '%s' \
+         '{\"models\": [{\"id\": \"m\", \"downloaded\": true, \"size_gb\": 8e-9, \"metadata\": {\"files\": {}}}]}' \
+         >.test-models/catalog.json",
+    );
+    scene.run_tool("llorch-pool models download m").unwrap();
+    fails(scene.catalog_records_files("m"));
 }
 
 fn a_word_too_many_is_seen() {

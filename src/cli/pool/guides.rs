@@ -30,7 +30,7 @@ Troubleshooting:
   \"the catalog … is damaged\"      It was cut or edited. It is never overwritten: mend it, or move it away.
   \"`hf` is not installed\"         pip install -U huggingface_hub, and see that `hf` is on the PATH.
   \"`hf` failed 3 times\"           Read the log that is named. 401 or 403: the model is gated, `hf auth login`. A network
-                                  that cuts: run the same command again, it resumes. Behind a mirror: set HF_ENDPOINT.
+                                  that cuts: run the same command again, it goes on. Behind a mirror: set HF_ENDPOINT.
   \"files are not what they should be\"  They were removed; download again.
   \"has more than one model\"       Keep one, or register it with --format gguf --file NAME.
   \"runs already\", \"is taken by\"   Somebody has the place: `worker list`, `worker stop ID`, or another --gpu or --port.
@@ -54,7 +54,8 @@ How a download goes:
   2. Every file is read: its size and SHA-256 must be what the hub said. A file that is wrong is removed.
   3. Only then the catalog says \"downloaded\", with the size and the digests, for `models verify` later.
 
-What is cut off is kept and resumed by the same command. --force looks at every file again and brings what differs.
+A connection that is cut is resumed where it was. A download that was ended goes on, by the same command, with the files
+that are not whole yet. --force looks at every file again and brings what differs.
 Nothing is shown in a pipe; on a terminal a bar counts what has come.
 
 `hf` comes with: pip install -U huggingface_hub. It reads HF_TOKEN (gated models), HF_ENDPOINT (a mirror) and HF_HOME.";

@@ -134,11 +134,11 @@ fn run(flags: Flags, raw: &[OsString], daemons: Vec<&'static str>, command: fn()
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Exit(code)) => code,
         Err(Failure::Refused(message)) => {
-            eprintln!("llorch-pool: {message}");
+            eprintln!("llorch-pool: {}", output::clean_lines(&message));
             FAILED
         }
         Err(Failure::Usage(message)) => {
-            eprintln!("llorch-pool: {message}");
+            eprintln!("llorch-pool: {}", output::clean_lines(&message));
             USAGE
         }
     };

@@ -62,7 +62,7 @@ pub struct Register {
     #[arg(long, value_enum, default_value_t)]
     format: FormatName,
     /// What it may run on; may be repeated [default: cpu, cuda and metal]
-    #[arg(long = "backend", value_name = "BACKEND", value_parser = BACKENDS)]
+    #[arg(long = "backend", value_name = "BACKEND", value_delimiter = ',', value_parser = BACKENDS)]
     backends: Vec<String>,
     /// The one GGUF file to download, where the repository has several
     #[arg(long, value_name = "NAME")]
@@ -303,7 +303,11 @@ fn verify(context: &Context, store: &Store, id: &str) -> Result<(), Failure> {
         |problem: io::Error| Failure::of(format!("{} can't be read: {problem}. Run: {again} --force", path.display()));
     let known = [files::said_by_catalog(&model.metadata), files::said_by_hub(&path)];
     let bar = context.output.bar(Some(files::all(&path).map_err(failed)?.values().sum()), &format!("checking {id}"));
-    let (actual, mut wrong) = files::check(&path, &known, &mut |bytes| bar.inc(bytes)).map_err(failed)?;
+    let (actual, mut wrong) = files::check(&path, &known, &mut |bytes| {
+        bar.inc(bytes);
+        Ok(())
+    })
+    .map_err(failed)?;
     bar.finish_and_clear();
     wrong.dedup();
     let mut problems: Vec<String> = wrong.iter().map(ToString::to_string).collect();

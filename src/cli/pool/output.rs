@@ -103,6 +103,11 @@ pub fn table(heads: &[&str], rows: &[Vec<Cell>]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Several lines, each as it can be shown: the end of somebody's log may hold anything.
+pub fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
 /// As it can be shown: a name out of a file must not move the cursor.
 pub fn clean(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()

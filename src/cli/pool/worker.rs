@@ -66,7 +66,11 @@ pub struct Spawn {
 
 impl Verb {
     pub fn may_take_long(&self) -> bool {
-        matches!(self, Verb::Logs { follow: true, .. })
+        match self {
+            Verb::Logs { follow, .. } => *follow,
+            Verb::Spawn(spawn) => spawn.ready_within > 60,
+            Verb::List | Verb::Stop { .. } => false,
+        }
     }
 
     pub fn carry_out(self, context: &Context) -> Result<(), Failure> {

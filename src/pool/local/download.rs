@@ -1,7 +1,7 @@
 //! Brings a model's files through the `hf` command, and believes it only after looking at them.
 //!
-//! `hf` is started without a shell, its output goes into a log, and what it has brought stays when it is cut off, so that
-//! the next attempt resumes. The catalog changes at the very end, when every file was checked.
+//! `hf` is started without a shell, and its output goes into a log. It goes on by itself after a cut, and a later run of it
+//! leaves the files alone that are whole. The catalog changes at the very end, when every file was checked.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -47,16 +47,16 @@ pub enum DownloadError {
     #[error("`hf` can't be started: {0}")]
     HfNotStarted(io::Error),
     #[error(
-        "`hf` failed {ATTEMPTS} times ({exit}); what has come is kept, and the next download resumes; the end of {}:\n{tail}",
+        "`hf` failed {ATTEMPTS} times ({exit}); files that are whole are kept, and the next download resumes; the end of {}:\n{tail}",
         log.display()
     )]
     HfFailed { exit: String, log: PathBuf, tail: String },
     #[error(
-        "`hf` was ended by {signal} half-way; what has come is kept. Resume: llorch-pool models download {}",
+        "`hf` was ended by {signal} half-way; files that are whole are kept. Resume: llorch-pool models download {}",
         shell_word(id)
     )]
     HfKilled { id: String, signal: String },
-    #[error("the download was interrupted; what has come is kept. Resume: llorch-pool models download {}", shell_word(.0))]
+    #[error("the download was interrupted; files that are whole are kept. Resume: llorch-pool models download {}", shell_word(.0))]
     Interrupted(String),
     #[error("`hf` says that it is done, but {source}; the catalog was left as it is")]
     Incomplete { source: FilesError },
@@ -131,10 +131,12 @@ pub fn download(
     }
     let folder = pool.join(&model.path);
     if force {
-        forget(&folder)?;
+        remove_kept(&folder, "metadata")?;
     }
     run_hf(pool, &model, &repo, stop, tell)?;
-    let checked = check(&model, &folder, tell)?;
+    let checked = check(&model, &folder, stop, tell)?;
+    // Halves of files, from a run that was killed: a later one begins under another name, and nobody else removes them.
+    remove_kept(&folder, "incomplete")?;
     store.change(|catalog| {
         let entry = catalog.model_mut(id)?;
         entry.downloaded = true;
@@ -144,15 +146,16 @@ pub fn download(
     })
 }
 
-/// What `hf` remembers of finished files, so that it looks at each of them anew.
-fn forget(folder: &Path) -> io::Result<()> {
+/// Of what `hf` keeps beside a model: `metadata` is what it remembers of finished files, without which it looks at each of
+/// them anew; `incomplete` are halves of files.
+fn remove_kept(folder: &Path, kind: &str) -> io::Result<()> {
     let mut folders = vec![folder.join(".cache/huggingface/download")];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "metadata") {
+            } else if path.extension().is_some_and(|ending| ending == kind) {
                 fs::remove_file(path)?;
             }
         }
@@ -175,8 +178,9 @@ fn run_hf(
         let mut child = Command::new("hf")
             .args(&words)
             .current_dir(pool)
-            // Its own bars are for a terminal, and this is a file.
+            // Its own bars and colours are for a terminal, and this is a file.
             .env("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -244,6 +248,7 @@ fn wait(child: &mut Child, stop: &AtomicBool, look: &mut dyn FnMut()) -> io::Res
 fn check(
     model: &Model,
     folder: &Path,
+    stop: &AtomicBool,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<BTreeMap<String, files::Actual>, DownloadError> {
     let incomplete = |source| DownloadError::Incomplete { source };
@@ -252,13 +257,20 @@ fn check(
     }
     tell(Progress::Checking(files::all(folder)?.values().sum()));
     let known = [files::said_by_hub(folder)];
-    let (actual, wrong) = files::check(folder, &known, &mut |bytes| tell(Progress::Checked(bytes)))?;
+    let mut read = |bytes| {
+        tell(Progress::Checked(bytes));
+        if stop.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    };
+    let (actual, wrong) = match files::check(folder, &known, &mut read) {
+        Err(_) if stop.load(Ordering::Relaxed) => return Err(DownloadError::Interrupted(model.id.clone())),
+        checked => checked?,
+    };
     if wrong.is_empty() {
         return Ok(actual);
     }
     for mismatch in wrong.iter().filter(|mismatch| actual.contains_key(mismatch.name())) {
         fs::remove_file(folder.join(mismatch.name()))?;
     }
-    forget(folder)?;
+    remove_kept(folder, "metadata")?;
     Err(DownloadError::Wrong { wrong })
 }

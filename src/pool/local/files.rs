@@ -246,11 +246,11 @@ impl Mismatch {
     }
 }
 
-/// Reads every file below a model's path and compares it with all that is known; `read` hears of each piece of bytes.
+/// Reads every file below a model's path and compares it with all that is known; `read` hears of each piece of bytes, and may end it.
 pub fn check(
     path: &Path,
     known: &[BTreeMap<String, Expected>],
-    read: &mut dyn FnMut(u64),
+    read: &mut dyn FnMut(u64) -> io::Result<()>,
 ) -> io::Result<(BTreeMap<String, Actual>, Vec<Mismatch>)> {
     let is_file = fs::metadata(path)?.is_file();
     let (mut actual, mut wrong) = (BTreeMap::new(), Vec::new());
@@ -278,7 +278,7 @@ pub fn check(
     Ok((actual, wrong))
 }
 
-fn digest(path: &Path, read: &mut dyn FnMut(u64)) -> io::Result<String> {
+fn digest(path: &Path, read: &mut dyn FnMut(u64) -> io::Result<()>) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -287,7 +287,7 @@ fn digest(path: &Path, read: &mut dyn FnMut(u64)) -> io::Result<String> {
             0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
             count => {
                 hasher.update(&buffer[..count]);
-                read(count as u64);
+                read(count as u64)?;
             }
         }
     }
