@@ -10,6 +10,8 @@ mod contract;
 mod cpu;
 mod diff;
 mod generate;
+mod diagnose;
+mod faults;
 mod gguf;
 mod haiku;
 mod hostile;
@@ -62,6 +64,8 @@ pub fn all() -> Vec<(String, fn())> {
         cpu::TESTS,
         diff::TESTS,
         generate::TESTS,
+        diagnose::TESTS,
+        faults::TESTS,
         gguf::TESTS,
         haiku::TESTS,
         hostile::TESTS,

@@ -3,6 +3,9 @@
 use llorch::layers::NoTap;
 use llorch::layers::gpt2::{LogitRows, Scratch};
 use llorch::model::Gpt2Configuration;
+use llorch::parity::capture::{Capture, Manifest, Tensor};
+use llorch::parity::diagnose::diagnose;
+use llorch::parity::oracle::{Honest, Request};
 use llorch::parity::{Recorder, oracle};
 use llorch::tensor::Instructions;
 
@@ -13,6 +16,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("oracle/every_instruction_set", every_instruction_set),
     ("oracle/softmax_of_masked_scores_is_the_probabilities", softmax_of_masked_scores_is_the_probabilities),
     ("oracle/it_can_fail", it_can_fail),
+    ("oracle/chunks_and_cache_equal_one_pass", chunks_and_cache_equal_one_pass),
+    ("oracle/generation_equals_recomputation", generation_equals_recomputation),
+    ("oracle/the_fast_engine_has_nothing_to_diagnose", the_fast_engine_has_nothing_to_diagnose),
+    ("oracle/bad_tokens_are_refused", bad_tokens_are_refused),
 ];
 
 /// Sizes of a model, and tokens.
@@ -79,7 +86,7 @@ fn softmax_of_masked_scores_is_the_probabilities() {
     let sizes = configuration((1, 2, 8, 16, 30));
     let trace = oracle::trace(&sizes, &weights(&sizes, 3), &tokens(&sizes, 3, 6)).expect("the oracle runs");
     let masked = trace.get("cp04.scores_masked").expect("a station");
-    let probabilities = oracle::softmax(&oracle::causal_mask(trace.get("cp04.scores").expect("a station")));
+    let probabilities = oracle::softmax(&oracle::causal_mask(trace.get("cp04.scores").expect("a station"), 0));
     assert_eq!(&probabilities, trace.get("cp05.probs").expect("a station"));
     for row in probabilities.values.chunks_exact(6) {
         assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
@@ -102,4 +109,75 @@ fn it_can_fail() {
     let expected = trace.get("cp09.logits").expect("a station");
     let worst = logits.iter().zip(&expected.values).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
     assert!(worst > 1e-5, "a wrong epsilon changed the logits by {worst:e} only");
+}
+
+/// A prompt in two chunks, and decode steps, give what one pass gives.
+fn chunks_and_cache_equal_one_pass() {
+    let sizes = configuration((3, 3, 5, 20, 50));
+    let weights = weights(&sizes, 7);
+    let model = oracle::Model { configuration: &sizes, weights: &weights, tokenizer: None };
+    let tokens = tokens(&sizes, 5, 9);
+    let whole = oracle::run(&model, &Request { tokens: &tokens, every_layer: true, ..Request::default() }, &Honest)
+        .expect("the oracle runs");
+    let far = |a: &oracle::Tensor, b: &[f64]| a.values.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    for start in 1..9 {
+        let request = Request { tokens: &tokens, start, every_layer: true, ..Request::default() };
+        let chunk = oracle::run(&model, &request, &Honest).expect("the oracle runs");
+        assert_eq!(chunk.token_ids, tokens[start..]);
+        for name in ["cp03.step0.k.L02", "cp03.step0.v", "cp09.logits"] {
+            let (a, b) = (chunk.get(name).expect("a station"), whole.get(name).expect("a station"));
+            assert!(a.shape == b.shape && far(a, &b.values) < 1e-12, "{name} from {start}");
+        }
+        let (logits, all) =
+            (chunk.get("cp08.logits").expect("a station"), whole.get("cp08.logits").expect("a station"));
+        assert!(far(logits, &all.values[start * 50..]) < 1e-12, "logits from {start}");
+    }
+}
+
+fn generation_equals_recomputation() {
+    let sizes = Gpt2Configuration { eos_token_id: None, ..configuration((2, 2, 8, 24, 60)) };
+    let weights = weights(&sizes, 9);
+    let model = oracle::Model { configuration: &sizes, weights: &weights, tokenizer: None };
+    let prompt = tokens(&sizes, 6, 5);
+    let run = |tokens: &[u32], generate| {
+        let request = Request { tokens, generate, steps: 2, ..Request::default() };
+        oracle::run(&model, &request, &Honest).expect("the oracle runs")
+    };
+    let cached = run(&prompt, 10);
+    let mut text = prompt.clone();
+    for id in &cached.ids {
+        assert_eq!(run(&text, 1).ids, [*id], "after {text:?}");
+        text.push(*id);
+    }
+    assert_eq!((cached.ids.len(), cached.steps), (10, 2));
+    assert_eq!(cached.get("cp03.step2.k").expect("a step").shape, [7, 2, 8]);
+    // A full context ends it.
+    assert_eq!(run(&tokens(&sizes, 6, 24), 10).ids.len(), 1);
+}
+
+/// What an f32 engine shows is right in every step on its own inputs.
+fn the_fast_engine_has_nothing_to_diagnose() {
+    for (shape, count) in SHAPES.into_iter().filter(|(_, count)| *count < 30) {
+        let sizes = configuration(shape);
+        let (model, weights, tokens) = (model(&sizes, 7), weights(&sizes, 7), tokens(&sizes, 11, count));
+        let mut recorder = Recorder::new(true);
+        let (mut cache, mut scratch) = (model.cache(), Scratch::new(&sizes, 1, Instructions::detect()));
+        model.forward(&tokens, &mut cache, &mut scratch, LogitRows::All, &mut recorder, &|| false).expect("it runs");
+        let captured = recorder.tensors.iter();
+        let tensors =
+            captured.map(|(name, seen)| (name.clone(), Tensor::f32(&seen.shape, seen.values.clone()))).collect();
+        let manifest = Manifest { token_ids: tokens.clone(), ..Manifest::default() };
+        let oracle = oracle::Model { configuration: &sizes, weights: &weights, tokenizer: None };
+        let diagnosis = diagnose(&oracle, None, &Capture { manifest, tensors });
+        assert!(diagnosis.findings.is_empty() && diagnosis.not_isolated.is_empty(), "{shape:?}: {diagnosis}");
+    }
+}
+
+fn bad_tokens_are_refused() {
+    let sizes = configuration((1, 1, 4, 6, 10));
+    let weights = weights(&sizes, 1);
+    let told = |tokens: &[u32]| oracle::trace(&sizes, &weights, tokens).expect_err("a refusal").to_string();
+    assert_eq!(told(&[]), "there are no tokens to compute");
+    assert_eq!(told(&[3, 10]), "token 10 is not in the vocabulary of 10");
+    assert_eq!(told(&[1; 7]), "7 positions are needed, and the context has 6");
 }

@@ -1,10 +1,9 @@
 //! GPT-2 of any size: its weights, and the forward pass through them.
 
 use crate::cache::{CacheError, CacheShape, KvCache};
-use crate::layers::operations::Norm;
 use crate::layers::{
-    Activations, AttentionOutput, Block, Chunk, Embedding, FeedForward, Honest, LayerNorm, Operations, Qkv, Station,
-    Tap, attention,
+    Activations, AttentionOutput, Block, Chunk, Embedding, FeedForward, LayerNorm, Qkv, Station, Tap, attention,
+    transformer,
 };
 use crate::model::{Gpt2Configuration, ModelError, Weight, Weights};
 use crate::tensor::{Buffer, Compute, Instructions};
@@ -119,28 +118,13 @@ impl Gpt2 {
         CacheShape { n_layer, n_head, head_size: n_embd / n_head, n_ctx }
     }
 
-    /// The pass of a worker: see [`Gpt2::forward_with`].
-    pub fn forward<'s, T: Tap>(
-        &self,
-        tokens: &[u32],
-        cache: &mut KvCache,
-        scratch: &'s mut Scratch,
-        rows: LogitRows,
-        tap: &mut T,
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<&'s [f32], ForwardError> {
-        self.forward_with(&Honest, tokens, cache, scratch, rows, tap, cancelled)
-    }
-
     /// Computes `tokens` at the positions after those in the cache. Returns logits: [1, V] of the last token, or [T, V].
     ///
     /// A prompt goes through in chunks, a decode step is a chunk of one; with a tap the prompt is one chunk, since a
     /// station is one tensor. Neither changes a bit. `cancelled` is asked before every layer of every chunk; after it
     /// said yes, or after any error, the cache holds the chunks that were finished.
-    #[allow(clippy::too_many_arguments)]
-    pub fn forward_with<'s, O: Operations, T: Tap>(
+    pub fn forward<'s, T: Tap>(
         &self,
-        operations: &O,
         tokens: &[u32],
         cache: &mut KvCache,
         scratch: &'s mut Scratch,
@@ -159,7 +143,7 @@ impl Gpt2 {
             let last = done + part.len() == tokens.len();
             let keep = if every_row { part.len() } else { usize::from(last) };
             let wanted = Wanted { rows: keep, at: if every_row { done } else { 0 } };
-            let result = self.chunk(operations, part, cache, scratch, wanted, tap, cancelled);
+            let result = self.chunk(part, cache, scratch, wanted, tap, cancelled);
             if result.is_err() {
                 cache.truncate(cache.len());
                 result?;
@@ -197,10 +181,8 @@ impl Gpt2 {
     }
 
     /// One chunk through all layers.
-    #[allow(clippy::too_many_arguments)]
-    fn chunk<O: Operations, T: Tap>(
+    fn chunk<T: Tap>(
         &self,
-        operations: &O,
         tokens: &[u32],
         cache: &mut KvCache,
         scratch: &mut Scratch,
@@ -213,26 +195,25 @@ impl Gpt2 {
         let shape = [chunk.rows, width];
         let (mut activations, logits) = scratch.activations(chunk.rows);
 
-        operations.embed(&self.embedding, tokens, chunk.start, activations.x);
+        self.embedding.forward(tokens, chunk.start, activations.x);
         tap.tensor(Station::Embedding, 0, &shape, || activations.x.to_vec());
 
-        for index in 0..self.blocks.len() {
+        for block in &self.blocks {
             if cancelled() {
                 return Err(ForwardError::Cancelled);
             }
-            let keep = if index + 1 == self.blocks.len() { wanted.rows } else { chunk.rows };
-            let block = &self.blocks[operations.block_at(index, self.blocks.len())];
-            operations.block(block, &mut activations, cache, chunk, keep, tap)?;
+            let keep = if block.layer + 1 == self.blocks.len() { wanted.rows } else { chunk.rows };
+            transformer::forward(block, &mut activations, cache, chunk, keep, tap)?;
         }
         let keep = wanted.rows;
         if keep > 0 {
             let Activations { compute, x, normed, .. } = activations;
             let (x, normed) = (&x[(chunk.rows - keep) * width..], &mut normed[..keep * width]);
-            operations.layer_norm(Norm::Final, &self.ln_f, compute, x, normed);
+            self.ln_f.forward(compute, x, normed);
             tap.tensor(Station::FinalLayerNorm, 0, &shape, || normed.to_vec());
 
             let logits = &mut logits[wanted.at * vocabulary..][..keep * vocabulary]; // [keep, V]
-            operations.head(&self.head, compute, normed, width, logits);
+            compute.matmul_transposed(normed, self.head.values(), width, logits);
         }
         cache.advance(chunk.rows);
         Ok(())

@@ -1,15 +1,13 @@
 //! The mathematics of a GPT-2 forward pass, one file per operation, in the order of the checkpoints.
 //!
 //! `T` tokens of this call, `C` width, `H` heads, `D = C / H`, `V` vocabulary, `N` positions in the cache after this
-//! call, `L` layers. Every operation goes through [`Operations`], so that one of them can be replaced as a whole, and
-//! every station of the pass is shown to a [`Tap`].
+//! call, `L` layers. Every station of the pass is shown to a [`Tap`].
 
 pub mod attention;
 pub mod embedding;
 pub mod ffn;
 pub mod gpt2;
 pub mod layer_norm;
-pub mod operations;
 pub mod tap;
 pub mod transformer;
 
@@ -18,6 +16,5 @@ pub use embedding::Embedding;
 pub use ffn::FeedForward;
 pub use gpt2::Gpt2;
 pub use layer_norm::LayerNorm;
-pub use operations::{Honest, Operations};
 pub use tap::{NoTap, Station, Tap};
 pub use transformer::{Activations, Block, Chunk};

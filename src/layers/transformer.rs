@@ -1,7 +1,7 @@
 //! Checkpoint 7: one block, pre-norm: h = x + attn(ln_1(x)), y = h + mlp(ln_2(h)).
 
-use super::operations::Norm;
-use super::{AttentionOutput, FeedForward, LayerNorm, Operations, Qkv, Station, Tap};
+use super::attention::{self, qkv};
+use super::{AttentionOutput, FeedForward, LayerNorm, Qkv, Station, Tap};
 use crate::cache::{CacheError, KvCache};
 use crate::tensor::Compute;
 
@@ -34,8 +34,7 @@ pub struct Activations<'a> {
 }
 
 /// x ← block(x). Only the last `keep` rows of x are wanted afterwards; k and v of every row go to the cache.
-pub fn forward<O: Operations, T: Tap>(
-    operations: &O,
+pub fn forward<T: Tap>(
     block: &Block,
     activations: &mut Activations<'_>,
     cache: &mut KvCache,
@@ -48,10 +47,10 @@ pub fn forward<O: Operations, T: Tap>(
     let width = x.len() / chunk.rows;
     let shape = [chunk.rows, width];
 
-    operations.layer_norm(Norm::First { layer }, &block.ln_1, compute, x, normed);
+    block.ln_1.forward(compute, x, normed);
     tap.tensor(Station::LayerNorm1, layer, &shape, || normed.to_vec());
-    operations.qkv(&block.qkv, compute, normed, qkv, cache.shape().n_head, layer, tap);
-    operations.store(cache, chunk, qkv, layer, tap)?;
+    block.qkv.forward(compute, normed, qkv, cache.shape().n_head, layer, tap);
+    qkv::store(cache, chunk, qkv, layer, tap)?;
 
     // from here on, rows do not need each other
     let skipped = chunk.rows - keep;
@@ -64,14 +63,14 @@ pub fn forward<O: Operations, T: Tap>(
     let (normed, merged) = (&mut normed[..keep * width], &mut merged[..keep * width]);
     let (projected, hidden) = (&mut projected[..keep * width], &mut hidden[..keep * hidden_width]);
 
-    operations.attend(compute, cache, kept, qkv, merged, layer, tap);
-    operations.attention_output(&block.attention_output, compute, merged, projected, layer, tap);
+    attention::attend(compute, cache, kept, qkv, merged, layer, tap);
+    block.attention_output.forward(compute, merged, projected, layer, tap);
     add(x, projected);
     tap.tensor(Station::AttentionResidual, layer, &shape, || x.to_vec());
 
-    operations.layer_norm(Norm::Second { layer }, &block.ln_2, compute, x, normed);
+    block.ln_2.forward(compute, x, normed);
     tap.tensor(Station::LayerNorm2, layer, &shape, || normed.to_vec());
-    operations.feed_forward(&block.feed_forward, compute, normed, hidden, projected, layer, tap);
+    block.feed_forward.forward(compute, normed, hidden, projected, layer, tap);
     add(x, projected);
     tap.tensor(Station::Block, layer, &shape, || x.to_vec());
     tap.tensor(Station::BlockOutput, layer, &shape, || x.to_vec());

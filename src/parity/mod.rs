@@ -5,6 +5,11 @@ pub mod compare;
 pub mod diff;
 pub mod oracle;
 pub mod report;
+#[cfg(feature = "bdd")]
+pub mod diagnose;
+#[cfg(feature = "bdd")]
+pub mod faults;
+pub mod oracle;
 pub mod station;
 pub mod tap;
 pub mod tolerance;

@@ -1,0 +1,140 @@
+//! Every fault of the catalogue is caught where it first shows, at no station that it leaves alone, and by its own name.
+
+use std::collections::BTreeSet;
+
+use llorch::parity::faults::revealing::trials;
+use llorch::parity::faults::{
+    CATALOGUE, EQUIVALENT, Entry, Fault, Injected, Injection, Outcome, Reveal, differing, in_f32, kill, kill_matrix,
+};
+use llorch::parity::oracle::{self, Honest, Tensor, run};
+use llorch::parity::{Place, diagnose};
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("faults/all_are_caught_and_named", all_are_caught_and_named),
+    ("faults/every_variant_is_named", every_variant_is_named),
+    ("faults/in_one_layer_only", in_one_layer_only),
+    ("faults/the_catalogue_is_whole", the_catalogue_is_whole),
+    ("faults/each_row_says_everything", each_row_says_everything),
+    ("faults/equivalents_change_nothing", equivalents_change_nothing),
+];
+
+fn all_are_caught_and_named() {
+    let matrix = kill_matrix().expect("the models run");
+    let told: Vec<String> = matrix
+        .survivors()
+        .map(|kill| {
+            let (fault, model, first) = (kill.fault, &kill.model, &kill.first);
+            let named: Vec<Fault> = kill.diagnosis.faults().collect();
+            format!(
+                "{fault:?} on {model}: {:?}; first {first:?}, expected {}; named {named:?}",
+                kill.outcome, kill.expected
+            )
+        })
+        .collect();
+    assert!(told.is_empty(), "{} of {} get through:\n{}", told.len(), matrix.kills.len(), told.join("\n"));
+}
+
+fn every_variant_is_named() {
+    let trial = &trials().expect("models")[1];
+    let mut told = Vec::new();
+    for entry in Fault::all().filter(|entry| entry.variants.len() > 1) {
+        let trial = trial.revealing(entry.reveal).expect("an input");
+        let honest = run(&trial.model(), &trial.request(true), &Honest).expect("the model runs");
+        for variant in 1..entry.variants.len() {
+            let kill = kill(entry, variant, &trial, &honest).expect("the model runs");
+            if matches!(kill.outcome, Outcome::Survived | Outcome::Unnamed) || !kill.diagnosis.names(entry.fault) {
+                told.push(format!(
+                    "{:?} {variant}: {:?} {:?} {}",
+                    entry.fault, kill.outcome, kill.first, kill.diagnosis
+                ));
+            }
+        }
+    }
+    assert!(told.is_empty(), "not named:\n{}", told.join("\n"));
+}
+
+/// A fault inside block 1, in captures with every layer and with layer 0 and the blocks' outputs only.
+fn in_one_layer_only() {
+    let trial = &trials().expect("models")[2];
+    let mut told = Vec::new();
+    // A fault with a number of its own is recognised where its station is shown, and an earlier chunk of a layer that is
+    // not shown is not known.
+    let can_be_named =
+        |every_layer: bool, entry: &Entry| every_layer || (!entry.parametric && entry.reveal != Reveal::SecondChunk);
+    for entry in Fault::all().filter(|entry| (1..=7).contains(&entry.lives)) {
+        let trial = trial.revealing(entry.reveal).expect("an input");
+        let model = trial.model();
+        let injected = Injected::from(Injection { fault: entry.fault, layer: Some(1), variant: 0 });
+        for every_layer in [true, false].into_iter().filter(|every| can_be_named(*every, entry)) {
+            let faulty = run(&model, &trial.request(every_layer), &injected).expect("the model runs");
+            let honest = run(&model, &trial.request(every_layer), &Honest).expect("the model runs").capture(&model);
+            let found = in_f32(faulty.capture(&model));
+            let differs = differing(&honest, &found);
+            let Some(first) = differs.first() else { continue }; // an epsilon, say, that nothing shows but its own station
+            let diagnosis = diagnose::diagnose(&model, Some(&honest), &found);
+            let Some(finding) = diagnosis.findings.first() else {
+                told.push(format!(
+                    "{:?} every layer {every_layer}: nothing found, first {}",
+                    entry.fault,
+                    first.name()
+                ));
+                continue;
+            };
+            let in_layer_1 = finding.place.layer == 1 || finding.place.name() == "cp03.step1.k";
+            if !in_layer_1 || !finding.faults.iter().any(|named| named.fault() == entry.fault) {
+                told.push(format!("{:?} every layer {every_layer}: first {} {diagnosis}", entry.fault, first.name()));
+            }
+        }
+    }
+    assert!(told.is_empty(), "{} not named:\n{}", told.len(), told.join("\n"));
+}
+
+/// Every fault has one row, in the order of the names; the list that the harness promises is all there.
+fn the_catalogue_is_whole() {
+    for (number, entry) in Fault::all().enumerate() {
+        assert_eq!(entry.fault as usize, number, "{:?} is out of order", entry.fault);
+        assert_eq!(entry.fault.entry().fault, entry.fault);
+    }
+    assert_eq!(Fault::all().last().map(|entry| entry.fault), Some(Fault::JoinedWithSpaces));
+    let slugs: BTreeSet<String> = Fault::all().map(|entry| entry.slug()).collect();
+    assert_eq!(slugs.len(), Fault::all().count());
+
+    // How many of each checkpoint are promised; a name that is the same function as another counts with it.
+    let promised = [(1, 9), (2, 6), (3, 7), (4, 9), (5, 6), (6, 6), (7, 7), (8, 10), (9, 3), (10, 4), (11, 5), (12, 7)];
+    for (checkpoint, count) in promised {
+        let own = Fault::all().filter(|entry| entry.listed && entry.lives == checkpoint);
+        let names: usize = own.map(|entry| 1 + entry.also.len()).sum();
+        assert!(names >= count, "checkpoint {checkpoint} has {names} names of {count}");
+    }
+    assert!(EQUIVALENT.iter().all(|one| !one.reason.is_empty()));
+}
+
+fn each_row_says_everything() {
+    for entry in CATALOGUE.iter().copied().flatten() {
+        let texts = [entry.name, entry.shows, entry.formula, entry.faulty, entry.change];
+        assert!(texts.iter().all(|text| !text.is_empty()), "{:?} has an empty field", entry.fault);
+        let shows = entry.shows_in(4);
+        assert!(shows == "cp12.text" || Place::of_name(&shows).is_some(), "{shows} is no tensor");
+        assert!((1..=12).contains(&entry.lives) && !entry.variants.is_empty());
+    }
+}
+
+/// What is listed as no fault gives the same numbers.
+fn equivalents_change_nothing() {
+    let scores = Tensor::from_fn([2, 4, 4], |[h, t, s]| (h * 7 + t * 3 + s * 5 % 4) as f64 / 3.0 - 2.0);
+    let close = |a: &Tensor, b: &Tensor| a.values.iter().zip(&b.values).all(|(a, b)| (a - b).abs() < 1e-12);
+    let masked = oracle::causal_mask(&scores, 0);
+    let right = oracle::softmax(&masked);
+    // the most negative f32 for −∞; a constant on all scores
+    assert!(close(&right, &oracle::softmax(&masked.map(|x| x.max(f64::from(f32::MIN))))));
+    assert!(close(&right, &oracle::softmax(&masked.map(|x| x + 3.5))));
+    // √D on q
+    let q = Tensor::from_fn([4, 2, 9], |[t, h, d]| ((t * 5 + h * 3 + d * 7) % 11) as f64 - 5.0);
+    assert!(close(&oracle::scores(&q, &q, 4), &oracle::scores(&q.map(|x| x / 3.0), &q, 4).map(|x| x * 3.0)));
+    // GELU by the logistic function
+    let u = |x: f64| (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+    assert!(close(&oracle::gelu(&scores), &scores.map(|x| x / (1.0 + (-2.0 * u(x)).exp()))));
+    // argmax of the probabilities
+    let row = Tensor::new(&[5], vec![0.5, 3.0, -1.0, 3.0, 2.0]);
+    assert_eq!(oracle::argmax(&row), oracle::argmax(&oracle::softmax(&row)));
+}

@@ -1,0 +1,110 @@
+//! Faults of checkpoint 1, and of the order of norms and sub-layers.
+
+use std::rc::Rc;
+
+use super::{Faulty, Here};
+use crate::layers::Station;
+use crate::model::{ModelError, Weight};
+use crate::parity::faults::Fault;
+use crate::parity::oracle::{Tensor, add, layer_norm};
+
+/// ln_1, ln_2 or ln_f: [T, C]
+pub fn station(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
+    let Here { station, layer, .. } = here;
+    let get = |station| pass.get(station, layer);
+    let post = here.has(Fault::PostNorm);
+    let x: Rc<Tensor> = match station {
+        Station::LayerNorm1 if post => get(Station::AttentionResidual)?, // x + attn(x)
+        Station::LayerNorm1 => pass.block_input(layer)?,
+        // h + mlp(h), h the first norm's output
+        Station::LayerNorm2 if post => Rc::new(add(&*get(Station::LayerNorm1)?, &*get(Station::FeedForwardOutput)?)),
+        Station::LayerNorm2 if here.variant(Fault::Parallel) == Some(0) => pass.block_input(layer)?,
+        Station::LayerNorm2 => get(Station::AttentionResidual)?,
+        _ => pass.block_input(pass.model.configuration.n_layer)?,
+    };
+    let skipped = [Fault::FirstNormSkipped, Fault::SecondNormSkipped, Fault::FinalNormSkipped];
+    if skipped.into_iter().any(|fault| here.has(fault)) {
+        return Ok((*x).clone());
+    }
+    let weight = |part: &str| -> Result<Weight, ModelError> {
+        let shape = [pass.model.configuration.n_embd];
+        let layer = match here.variant(Fault::OtherLayersWeights) {
+            Some(variant) => another_layer(variant, layer, pass.model.configuration.n_layer),
+            None if here.has(Fault::LayersReversed) => pass.model.configuration.n_layer - 1 - layer,
+            None => layer,
+        };
+        match station {
+            Station::FinalLayerNorm => pass.model.weight(&format!("ln_f.{part}"), &shape),
+            Station::LayerNorm2 if !here.has(Fault::FirstNormsWeights) => {
+                pass.block_weight(layer, &format!("ln_2.{part}"), &shape)
+            }
+            _ => pass.block_weight(layer, &format!("ln_1.{part}"), &shape),
+        }
+    };
+    let (weight, bias) = (weight("weight")?, weight("bias")?);
+    let epsilon = pass.model.configuration.layer_norm_epsilon;
+    if here.has(Fault::FinalNormTwice) {
+        let once = layer_norm(&x, &weight, &bias, epsilon);
+        return Ok(layer_norm(&once, &weight, &bias, epsilon));
+    }
+    Ok(normalised(here, &x, &weight, &bias, epsilon))
+}
+
+/// The number of the block whose weights are taken instead of a layer's own.
+pub fn another_layer(variant: usize, layer: usize, layers: usize) -> usize {
+    match variant {
+        0 => layer.saturating_sub(1),
+        1 => 0,
+        2 => (layer + 1).min(layers - 1),
+        _ => layers - 1,
+    }
+}
+
+/// The layer norm of x: [T, C] with everything that can be wrong with it.
+fn normalised(here: Here<'_>, x: &Tensor, weight: &Weight, bias: &Weight, epsilon: f64) -> Tensor {
+    let [rows, width] = [x.shape[0], x.row_len()];
+    let epsilon = match here.variant(Fault::OtherEpsilon) {
+        Some(variant) => [1e-3, 1e-4, 1e-7, 1e-8][variant.min(3)],
+        None if here.has(Fault::Epsilon1e6) => 1e-6,
+        None if here.has(Fault::Epsilon1e12) => 1e-12,
+        None => epsilon,
+    };
+    // The numbers that a number is normalised with.
+    let axis = here.variant(Fault::WrongAxis);
+    let group = |t: usize, c: usize| -> Vec<f64> {
+        match axis {
+            None => x.values[t * width..][..width].to_vec(),
+            Some(0) => (0..rows).map(|t| x.at([t, c])).collect(),
+            Some(_) => x.values.clone(),
+        }
+    };
+    let moments = |numbers: &[f64]| -> (f64, f64) {
+        let count = numbers.len() as f64;
+        let mean = numbers.iter().sum::<f64>() / count;
+        let divisor = if here.has(Fault::UnbiasedVariance) { count - 1.0 } else { count };
+        let centre = if here.has(Fault::RmsNorm) { 0.0 } else { mean };
+        (mean, numbers.iter().map(|x| (x - centre).powi(2)).sum::<f64>() / divisor)
+    };
+    let centred = !here.has(Fault::MeanNotSubtracted) && !here.has(Fault::RmsNorm);
+    let shifted = !here.has(Fault::ShiftMissing) && here.variant(Fault::RmsNorm) != Some(0);
+    let scaled = !here.has(Fault::ScaleMissing);
+    let mut known = vec![None; if axis == Some(0) { width } else { rows }];
+    let mut out = x.clone();
+    for t in 0..rows {
+        for c in 0..width {
+            let slot = if axis == Some(0) { c } else { t };
+            let (mean, variance) = *known[slot].get_or_insert_with(|| moments(&group(t, c)));
+            let divisor = if here.has(Fault::RootMissing) {
+                variance + epsilon
+            } else if here.has(Fault::EpsilonOutsideRoot) {
+                variance.sqrt() + epsilon
+            } else {
+                (variance + epsilon).sqrt()
+            };
+            let normalised = (x.at([t, c]) - if centred { mean } else { 0.0 }) / divisor;
+            let scaled = if scaled { normalised * f64::from(weight.values()[c]) } else { normalised };
+            out.values[t * width + c] = if shifted { scaled + f64::from(bias.values()[c]) } else { scaled };
+        }
+    }
+    out
+}

@@ -1,0 +1,180 @@
+//! The proof that every fault would be noticed: each is injected, and must show at the first station that it changes, at no
+//! station that it does not act on, and under its own name.
+
+use std::collections::BTreeMap;
+
+use super::revealing::{Trial, trials};
+use super::{Entry, Fault, Injected, Injection};
+use crate::parity::capture::{Capture, Tensor as Captured, Values};
+use crate::parity::diagnose::{Diagnosis, Found, diagnose};
+use crate::parity::oracle::{Honest, OracleError, Run, run};
+use crate::parity::tolerance::{LogitScale, tolerance};
+use crate::parity::{Place, Profile, oracle};
+
+/// What became of every fault.
+#[derive(Clone, Debug, Default)]
+pub struct KillMatrix {
+    /// In the order of the catalogue.
+    pub kills: Vec<Kill>,
+}
+
+/// What became of one fault on one model.
+#[derive(Clone, Debug)]
+pub struct Kill {
+    pub fault: Fault,
+    pub variant: usize,
+    pub model: String,
+    /// The checkpoints of whose tensors some differ, 1 to 12.
+    pub differing: Vec<u8>,
+    /// The first tensor that differs, and the one that the catalogue names.
+    pub first: Option<String>,
+    pub expected: String,
+    pub outcome: Outcome,
+    pub diagnosis: Diagnosis,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Caught where the catalogue says, and named.
+    Killed,
+    /// Nothing differs.
+    Survived,
+    /// Caught at another tensor than the first that it changes.
+    Misplaced,
+    /// A local difference at a station that the fault does not act on.
+    Spilled(String),
+    /// Caught, and not named.
+    Unnamed,
+}
+
+impl KillMatrix {
+    pub fn survivors(&self) -> impl Iterator<Item = &Kill> {
+        self.kills.iter().filter(|kill| kill.outcome != Outcome::Killed)
+    }
+}
+
+impl Kill {
+    pub fn entry(&self) -> &'static Entry {
+        self.fault.entry()
+    }
+}
+
+/// Injects every fault of the catalogue, in its first variant, into models of several shapes.
+pub fn kill_matrix() -> Result<KillMatrix, OracleError> {
+    let mut kills = Vec::new();
+    let trials = trials()?;
+    let mut prepared: BTreeMap<(usize, u8), (Trial, Run)> = BTreeMap::new();
+    for entry in Fault::all() {
+        for (number, trial) in trials.iter().enumerate() {
+            let (trial, honest) = match prepared.entry((number, entry.reveal as u8)) {
+                std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+                std::collections::btree_map::Entry::Vacant(new) => {
+                    let trial = trial.revealing(entry.reveal)?;
+                    let honest = run(&trial.model(), &trial.request(true), &Honest)?;
+                    new.insert((trial, honest))
+                }
+            };
+            kills.push(kill(entry, 0, trial, honest)?);
+        }
+    }
+    Ok(KillMatrix { kills })
+}
+
+/// One variant of a fault on one model.
+pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) -> Result<Kill, OracleError> {
+    let model = trial.model();
+    let injection = Injection { fault: entry.fault, layer: None, variant };
+    let faulty = run(&model, &trial.request(true), &Injected::from(injection))?;
+    let (reference, found) = (honest.capture(&model), in_f32(faulty.capture(&model)));
+    let differing = differing(&reference, &found);
+    let first = differing.first().map(|place| place.name());
+    let mut expected = entry.shows_in(trial.configuration.n_layer);
+    // Of tensors with two names, the first in the order of execution.
+    if let Some(layer) = expected.strip_prefix("cp08.block.").and_then(|layer| layer.parse::<usize>().ok()) {
+        expected = Place::new(crate::layers::Station::Block, layer, 0).name();
+    }
+    let diagnosis = diagnose(&model, Some(&reference), &found);
+    let named = diagnosis
+        .findings
+        .first()
+        .is_some_and(|finding| finding.faults.iter().any(|named| named.fault() == entry.fault));
+    let outcome = if expected == "cp12.text" {
+        // Text needs a tokenizer, which these models have not: the injection of the text is proved where one is.
+        if differing.is_empty() { Outcome::Killed } else { Outcome::Misplaced }
+    } else if first.is_none() {
+        Outcome::Survived
+    } else if first.as_deref() != Some(expected.as_str()) {
+        Outcome::Misplaced
+    } else if let Some(place) = spilled(entry, &model, &found) {
+        Outcome::Spilled(place.name())
+    } else if !named {
+        Outcome::Unnamed
+    } else {
+        Outcome::Killed
+    };
+    let mut checkpoints: Vec<u8> = differing.iter().map(|place| checkpoint(*place)).collect();
+    checkpoints.sort_unstable();
+    checkpoints.dedup();
+    Ok(Kill {
+        fault: entry.fault,
+        variant,
+        model: trial.name.clone(),
+        differing: checkpoints,
+        first,
+        expected,
+        outcome,
+        diagnosis,
+    })
+}
+
+/// The checkpoint that a tensor belongs to; the embeddings, which have none, are on the way to the first.
+pub fn checkpoint(place: Place) -> u8 {
+    place.name().get(2..4).and_then(|number| number.parse().ok()).unwrap_or(0).max(1)
+}
+
+/// As an engine would show it that computes in f32.
+pub fn in_f32(mut capture: Capture) -> Capture {
+    for tensor in capture.tensors.values_mut() {
+        if let Values::F64(values) = &tensor.values {
+            *tensor = Captured::f32(&tensor.shape, values.iter().map(|value| *value as f32).collect());
+        }
+    }
+    capture
+}
+
+/// The places whose tensors are not within their tolerance, in the order of execution.
+pub fn differing(reference: &Capture, found: &Capture) -> Vec<Place> {
+    let mut places: Vec<Place> = reference.tensors.keys().filter_map(|name| Place::of_name(name)).collect();
+    places.sort();
+    let logits = reference.tensors.get("cp09.logits");
+    let largest = logits.map_or(1.0, |logits| logits.to_f64().iter().fold(1.0, |a: f64, b| a.max(b.abs())));
+    places.retain(|place| {
+        let (Some(a), Some(b)) = (reference.tensors.get(&place.name()), found.tensors.get(&place.name())) else {
+            return true;
+        };
+        let rule = tolerance(*place, Profile::Exact, LogitScale { largest }).rule;
+        let masked = |x: f64| x < -1e30;
+        let within = |(a, b): (&f64, &f64)| {
+            let same = a == b || (a.is_nan() && b.is_nan()) || (masked(*a) && masked(*b));
+            same || (a.is_finite() && (a - b).abs() <= rule.allowed(*a))
+        };
+        a.shape != b.shape || !a.to_f64().iter().zip(b.to_f64().iter()).all(within)
+    });
+    places
+}
+
+/// A place that is wrong on its own inputs, and on which the fault does not act.
+fn spilled(entry: &Entry, model: &oracle::Model<'_>, found: &Capture) -> Option<Place> {
+    let trace = Found::new(*model, found);
+    trace.tensors.keys().copied().find(|place| {
+        if entry.acts.is_empty() || entry.acts.contains(&place.station) || place.step > 0 || entry.lives == 12 {
+            return false;
+        }
+        let Some(honest) = trace.recompute(*place, &Honest) else { return false };
+        let limit = crate::parity::diagnose::step_tolerance(*place, Profile::Exact);
+        trace
+            .tensors
+            .get(place)
+            .is_some_and(|shown| crate::parity::diagnose::apart_in(*place, shown, &honest.tensor) > limit)
+    })
+}

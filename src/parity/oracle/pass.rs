@@ -1,0 +1,166 @@
+//! One forward pass: stations are computed when they are asked for, once, from the stations before them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::{Model, Operations, OracleError, Tensor};
+use crate::layers::Station;
+use crate::model::{ModelError, Weight};
+
+/// Tensors that a pass takes as they are instead of computing them: those of a trace under test.
+pub trait Given {
+    /// In the shape that the pass would compute.
+    fn tensor(&self, station: Station, layer: usize) -> Option<Rc<Tensor>>;
+}
+
+/// Everything is computed.
+pub struct Nothing;
+
+impl Given for Nothing {
+    fn tensor(&self, _: Station, _: usize) -> Option<Rc<Tensor>> {
+        None
+    }
+}
+
+/// k and v of each layer: [capacity, H, D], zero where nothing was written.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    pub keys: Vec<Rc<Tensor>>,
+    pub values: Vec<Rc<Tensor>>,
+}
+
+impl Cache {
+    pub fn new(model: &Model<'_>, capacity: usize) -> Self {
+        let configuration = model.configuration;
+        let shape = [capacity, configuration.n_head, configuration.head_size()];
+        let empty = vec![Rc::new(Tensor::zeros(&shape)); configuration.n_layer];
+        Self { keys: empty.clone(), values: empty }
+    }
+}
+
+/// The tensors of one chunk of tokens.
+pub struct Pass<'a, O> {
+    pub model: Model<'a>,
+    pub operations: &'a O,
+    pub tokens: &'a [u32],
+    /// Of the first token, among the learned positions.
+    pub position: usize,
+    /// Of the first token, in the cache.
+    pub start: usize,
+    /// What the cache holds before this pass.
+    pub past: &'a Cache,
+    given: &'a dyn Given,
+    computed: RefCell<HashMap<(Station, usize), Rc<Tensor>>>,
+}
+
+impl<'a, O: Operations> Pass<'a, O> {
+    /// A pass of tokens at positions `start..`, which is where they go in the cache.
+    pub fn new(
+        model: Model<'a>,
+        operations: &'a O,
+        tokens: &'a [u32],
+        start: usize,
+        past: &'a Cache,
+        given: &'a dyn Given,
+    ) -> Result<Self, OracleError> {
+        let (vocab_size, n_ctx) = (model.configuration.vocab_size, model.configuration.n_ctx);
+        if tokens.is_empty() {
+            return Err(OracleError::NoTokens);
+        }
+        if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab_size) {
+            return Err(OracleError::UnknownToken { token, vocab_size });
+        }
+        let needed = start + tokens.len();
+        if needed > n_ctx {
+            return Err(OracleError::ContextFull { needed, n_ctx });
+        }
+        Ok(Self { model, operations, tokens, position: start, start, past, given, computed: RefCell::default() })
+    }
+
+    /// The same with the first token at another learned position.
+    pub fn at_position(self, position: usize) -> Self {
+        Self { position, ..self }
+    }
+
+    /// The same chunk, past and operations, with other tensors given.
+    pub fn given<'b>(&'b self, given: &'b dyn Given) -> Pass<'b, O> {
+        let Self { model, operations, tokens, position, start, past, .. } = *self;
+        Pass { model, operations, tokens, position, start, past, given, computed: RefCell::default() }
+    }
+
+    /// T
+    pub fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// N
+    pub fn positions(&self) -> usize {
+        self.start + self.tokens.len()
+    }
+
+    /// A station's tensor: given, known already, or computed.
+    pub fn get(&self, station: Station, layer: usize) -> Result<Rc<Tensor>, ModelError> {
+        if let Some(given) = self.given.tensor(station, layer) {
+            return Ok(given);
+        }
+        if let Some(known) = self.computed.borrow().get(&(station, layer)) {
+            return Ok(Rc::clone(known));
+        }
+        let tensor = Rc::new(self.compute(station, layer)?);
+        self.computed.borrow_mut().insert((station, layer), Rc::clone(&tensor));
+        Ok(tensor)
+    }
+
+    /// A station's tensor from its inputs, whether it is given or not.
+    pub fn compute(&self, station: Station, layer: usize) -> Result<Tensor, ModelError> {
+        self.operations.station(self, station, layer)
+    }
+
+    /// As a capture shows it: of the cache, the part that is filled.
+    pub fn shown(&self, station: Station, layer: usize) -> Result<Rc<Tensor>, ModelError> {
+        let tensor = self.get(station, layer)?;
+        Ok(match station {
+            Station::CachedKeys | Station::CachedValues => Rc::new(tensor.first_rows(self.positions())),
+            _ => tensor,
+        })
+    }
+
+    /// Which stations have been computed so far.
+    pub fn computed(&self) -> Vec<(Station, usize)> {
+        self.computed.borrow().keys().copied().collect()
+    }
+
+    /// What goes into a block: [T, C]
+    pub fn block_input(&self, layer: usize) -> Result<Rc<Tensor>, ModelError> {
+        match layer.checked_sub(1) {
+            None => self.get(Station::Embedding, 0),
+            Some(before) => self.get(Station::BlockOutput, before),
+        }
+    }
+
+    /// A weight of the block that runs as number `layer`.
+    pub fn block_weight(&self, layer: usize, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
+        let block = self.operations.block_at(layer, self.model.configuration.n_layer);
+        self.model.weight(&format!("h.{block}.{name}"), shape)
+    }
+
+    /// The cache as this pass leaves it.
+    pub fn cache(&self) -> Result<Cache, ModelError> {
+        let layers = 0..self.model.configuration.n_layer;
+        let all = |station| layers.clone().map(|layer| self.get(station, layer)).collect::<Result<Vec<_>, _>>();
+        Ok(Cache { keys: all(Station::CachedKeys)?, values: all(Station::CachedValues)? })
+    }
+}
+
+/// `rows` [T, H, D] at positions `start..` of a cache, [capacity, H, D]; what has no room is lost.
+pub fn written(cache: &Tensor, start: usize, rows: &Tensor) -> Tensor {
+    let mut cache = cache.clone();
+    let width = cache.row_len();
+    for (row, values) in rows.values.chunks_exact(width).enumerate() {
+        if let Some(slot) = cache.values.get_mut((start + row) * width..(start + row + 1) * width) {
+            slot.copy_from_slice(values);
+        }
+    }
+    cache
+}
