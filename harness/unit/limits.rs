@@ -53,6 +53,8 @@ fn cache_size_shortens_the_context() {
         threads: 1,
         kv_cache_size_mb,
         digest: false,
+        capture: None,
+        parity_log: None,
         stub: StubPace::default(),
     };
     assert!(load(&settings(Some(1)), &mut |_| {}).is_ok());
@@ -97,6 +99,8 @@ fn cache_larger_than_the_machine() {
         threads: 1,
         kv_cache_size_mb: None,
         digest: false,
+        capture: None,
+        parity_log: None,
         stub: StubPace::default(),
     };
     let needed = 4 * 2 * (layers * width * context) as u64;

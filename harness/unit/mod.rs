@@ -6,6 +6,8 @@ mod bench;
 mod cache;
 mod capture;
 mod compare;
+mod capture_command;
+mod capture_cpu;
 mod contract;
 mod cpu;
 mod diff;
@@ -23,6 +25,7 @@ mod model_files;
 mod models;
 mod oddities;
 mod oracle;
+mod parity_log;
 mod pool_manager;
 mod process;
 mod puppets;
@@ -38,6 +41,7 @@ mod selftest;
 mod serve;
 mod sse;
 mod stream;
+mod taps;
 mod target;
 mod tokenizer;
 mod transcript;
@@ -60,6 +64,8 @@ pub fn all() -> Vec<(String, fn())> {
         cache::TESTS,
         capture::TESTS,
         compare::TESTS,
+        capture_command::TESTS,
+        capture_cpu::TESTS,
         contract::TESTS,
         cpu::TESTS,
         diff::TESTS,
@@ -75,6 +81,7 @@ pub fn all() -> Vec<(String, fn())> {
         limits::TESTS,
         model_files::TESTS,
         oracle::TESTS,
+        parity_log::TESTS,
         pool_manager::TESTS,
         process::TESTS,
         reading::TESTS,
@@ -88,6 +95,7 @@ pub fn all() -> Vec<(String, fn())> {
         selftest::TESTS,
         sse::TESTS,
         stream::TESTS,
+        taps::TESTS,
         target::TESTS,
         tokenizer::TESTS,
         transcript::TESTS,

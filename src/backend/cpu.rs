@@ -1,9 +1,14 @@
-//! GPT-2 on the CPU: the model, its cache and its working memory behind the backend's trait.
+//! GPT-2 on the CPU: the model, its cache and its working memory behind the backend's trait; [`capture`] writes what a
+//! job computes to disk.
 
+pub mod capture;
+mod watch;
+
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::generate::{Engine, SharedTokenizer, generate};
+use super::generate::{Engine, Generation, SharedTokenizer, generate};
 use super::{BackendError, CancelFlag, Description, Encode, Finished, InferenceBackend, Job, TokenSink};
 use crate::cache::{BLOCK, CacheShape, KvCache};
 use crate::layers::NoTap;
@@ -12,13 +17,19 @@ use crate::model::digest::{model_digest, tensor_digests};
 use crate::model::error::Problem;
 use crate::model::file::{self, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer, TokenizerError};
-use crate::model::{ModelError, memory};
+use crate::model::{ModelError, Weights, memory};
 use crate::tensor::Instructions;
+use watch::Watch;
 
 pub struct CpuBackend {
     description: Description,
     tokenizer: Arc<dyn Tokenizer>,
     engine: CpuEngine,
+    /// The engine's own, for their digest.
+    weights: Weights,
+    model_digest: OnceCell<String>,
+    #[cfg(feature = "orch_logging")]
+    log: Option<Arc<crate::parity::log::Writer>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +106,25 @@ impl CpuBackend {
             memory_bytes: weights.held_bytes() + engine.held_bytes(),
             vram_bytes: 0,
         };
-        Ok(CpuBackend { description, tokenizer, engine })
+        Ok(CpuBackend {
+            description,
+            tokenizer,
+            engine,
+            weights,
+            model_digest: OnceCell::new(),
+            #[cfg(feature = "orch_logging")]
+            log: None,
+        })
+    }
+
+    /// Bytes held: weights, cache and working memory.
+    pub fn held_bytes(&self) -> u64 {
+        self.weights.held_bytes() + self.engine.held_bytes()
+    }
+
+    /// The digest of the weights; computed once, which takes a second for each gigabyte or two.
+    pub fn model_digest(&self) -> &str {
+        self.model_digest.get_or_init(|| model_digest(&self.weights))
     }
 }
 
@@ -109,10 +138,25 @@ impl InferenceBackend for CpuBackend {
     }
 
     fn run(&mut self, job: &Job, sink: &mut dyn TokenSink, cancel: &CancelFlag) -> Result<Finished, BackendError> {
-        if job.capture.is_some() {
-            return Err(BackendError::Internal("the CPU backend writes no captures".to_owned()));
+        self.engine.watch = self.watch(job);
+        match &job.capture {
+            Some(request) => self.run_and_write(job, request, sink, cancel),
+            None => self.generate(job, sink, cancel).map(|generation| generation.finished),
         }
-        Ok(generate(&mut self.engine, self.tokenizer.as_ref(), job, sink, cancel)?.finished)
+    }
+}
+
+impl CpuBackend {
+    /// The job, with whatever the engine is watched by.
+    fn generate(
+        &mut self,
+        job: &Job,
+        sink: &mut dyn TokenSink,
+        cancel: &CancelFlag,
+    ) -> Result<Generation, BackendError> {
+        let result = generate(&mut self.engine, self.tokenizer.as_ref(), job, sink, cancel);
+        self.engine.shrink();
+        result
     }
 }
 
@@ -135,6 +179,9 @@ pub struct CpuEngine {
     model: Gpt2,
     cache: KvCache,
     scratch: Scratch,
+    /// Of the working memory as every job finds it.
+    scratch_bytes: usize,
+    watch: Watch,
 }
 
 impl CpuEngine {
@@ -146,7 +193,14 @@ impl CpuEngine {
     /// With a cache for the model's context or a shorter one.
     fn with_cache(model: Gpt2, cache: KvCache, threads: usize) -> CpuEngine {
         let scratch = Scratch::new(&model.configuration, threads.max(1), Instructions::detect());
-        CpuEngine { cache, scratch, model }
+        CpuEngine { cache, scratch_bytes: scratch.bytes(), scratch, model, watch: Watch::default() }
+    }
+
+    /// Gives back what only a job that is watched needs: room for a whole prompt, and the logits of all its positions.
+    fn shrink(&mut self) {
+        if self.scratch.bytes() > self.scratch_bytes {
+            self.scratch = Scratch::new(&self.model.configuration, self.scratch.threads(), Instructions::detect());
+        }
     }
 
     /// Bytes of the cache and of the working memory; the weights belong to the file.
@@ -169,12 +223,19 @@ impl Engine for CpuEngine {
     }
 
     fn feed(&mut self, ids: &[u32], cancel: &CancelFlag) -> Result<&[f32], BackendError> {
+        let CpuEngine { model, cache, scratch, watch, .. } = self;
         let cancelled = || cancel.is_raised();
-        self.model.forward(ids, &mut self.cache, &mut self.scratch, LogitRows::Last, &mut NoTap, &cancelled).map_err(
-            |error| match error {
-                ForwardError::Cancelled => BackendError::Cancelled,
-                other => BackendError::Internal(other.to_string()),
-            },
-        )
+        let result = if watch.is_on() {
+            watch.begin_pass(cache.len());
+            let result = model.forward(ids, cache, scratch, LogitRows::Last, watch, &cancelled);
+            watch.end_pass(result.is_ok());
+            result
+        } else {
+            model.forward(ids, cache, scratch, LogitRows::Last, &mut NoTap, &cancelled)
+        };
+        result.map_err(|error| match error {
+            ForwardError::Cancelled => BackendError::Cancelled,
+            other => BackendError::Internal(other.to_string()),
+        })
     }
 }

@@ -8,6 +8,7 @@ use super::cpu::{CpuBackend, LoadError};
 use super::stub::Stub;
 use crate::model::ModelError;
 use crate::model::error::Problem;
+use crate::parity::{Scope, log};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendKind {
@@ -26,6 +27,10 @@ pub struct Settings {
     pub kv_cache_size_mb: Option<u64>,
     /// Log a digest of each tensor as held, once loaded.
     pub digest: bool,
+    /// How much of the first jobs is captured; `None` captures nothing.
+    pub capture: Option<Scope>,
+    /// Where every pass is logged, tensor by tensor; `None` logs nothing.
+    pub parity_log: Option<log::Settings>,
     pub stub: StubPace,
 }
 
@@ -76,6 +81,15 @@ impl From<LoadError> for StartError {
 pub fn load(settings: &Settings, progress: &mut dyn FnMut(u8)) -> Result<Box<dyn InferenceBackend>, StartError> {
     match settings.kind {
         BackendKind::Stub => {
+            // Said now, not by the first job.
+            let refuse =
+                |what: &str| Err(StartError::new("INTERNAL", format!("{what}: the stub backend has no tensors")));
+            if settings.capture.is_some() {
+                return refuse("--checkpoint-dir");
+            }
+            if settings.parity_log.is_some() {
+                return refuse("ORCH_LOG_FILE");
+            }
             progress(100);
             Ok(Box::new(Stub::new(settings.stub)))
         }
@@ -84,8 +98,14 @@ pub fn load(settings: &Settings, progress: &mut dyn FnMut(u8)) -> Result<Box<dyn
                 || StartError::model("the cpu backend needs --model: a .gguf file, a .safetensors file or a folder");
             let path = settings.model.as_deref().ok_or_else(missing)?;
             let cache_bytes = settings.kv_cache_size_mb.map(|mebibytes| mebibytes.saturating_mul(1 << 20));
-            let backend = CpuBackend::open_within(path, settings.threads, settings.digest, cache_bytes, progress);
-            Ok(Box::new(backend?))
+            let mut backend = CpuBackend::open_within(path, settings.threads, settings.digest, cache_bytes, progress)?;
+            if settings.capture.is_some() {
+                backend.model_digest(); // takes a while with a large model: now, not in the first job
+            }
+            if let Some(log) = &settings.parity_log {
+                backend.start_log(log)?;
+            }
+            Ok(Box::new(backend))
         }
     }
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use crate::parity::Scope;
 pub use crate::sampling::SamplingParameters;
 
 /// One checked request, as a backend sees it. Everything here has passed validation.
@@ -40,7 +41,9 @@ pub enum Prompt {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureRequest {
+    /// Must not exist yet; the capture is in it as soon as it does.
     pub directory: PathBuf,
+    pub scope: Scope,
 }
 
 /// What a backend holds and where: the facts behind `/health`, the ready callback and `/metrics`.

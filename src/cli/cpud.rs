@@ -42,7 +42,9 @@ pub fn command() -> Command {
         .after_help(
             "Each setting can also be given as a variable: --worker-id is LLORCH_WORKER_ID. Flag > variable > file > default.\n\
              LLORCH_API_TOKEN: who may ask for work; one token, or two with a comma between while they are rotated.\n\
-             LLORCH_SPAWN_TOKEN: the bearer of the ready callback.",
+             LLORCH_SPAWN_TOKEN: the bearer of the ready callback.\n\
+             ORCH_LOG_FILE: log every tensor of every pass here, one JSON line each; ORCH_LOG_TEAM names this worker in it, and\n\
+             ORCH_LOG_VALUES says how many numbers of each tensor are shown (10).",
         )
         .args(SETTINGS.iter().map(argument))
         .arg(config)
@@ -73,13 +75,17 @@ fn flags(matches: &ArgMatches) -> BTreeMap<String, String> {
     SETTINGS.iter().filter_map(|setting| Some((setting.flag.to_owned(), text(setting)?))).collect()
 }
 
-/// The `LLORCH_*` variables; one that is not UTF-8 is refused by name.
+/// The `LLORCH_*` variables, and those of the parity log; one that is not UTF-8 is refused by name.
 fn variables() -> Result<BTreeMap<String, String>, UsageError> {
     std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok().filter(|name| name.starts_with("LLORCH_"))?, value)))
+        .filter_map(|(name, value)| Some((name.into_string().ok().filter(|name| is_ours(name))?, value)))
         .map(|(name, value)| {
             let value = value.into_string().map_err(|_| UsageError(format!("{name} is refused: it is not UTF-8")))?;
             Ok((name, value))
         })
         .collect()
+}
+
+fn is_ours(name: &str) -> bool {
+    ["LLORCH_", "ORCH_LOG_"].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "bdd")]
 pub mod bench;
+#[cfg(feature = "bdd")]
+pub mod capture;
 pub mod completions;
 pub mod cpud;
 #[cfg(feature = "bdd")]
@@ -44,6 +46,9 @@ enum Verb {
     /// Put the harness on trial: workers with one mistake each, which it must catch, and with one oddity, which it must accept.
     #[cfg(feature = "bdd")]
     Selftest(selftest::Flags),
+    /// Write what an engine computes for one prompt, tensor by tensor, for `llorch diff`.
+    #[cfg(feature = "bdd")]
+    Capture(capture::Flags),
     /// Write a model whose weights come from an exact integer recipe.
     Recipe(recipe::RecipeArgs),
     /// Print the completions of a shell.
@@ -68,6 +73,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Bench(flags) => bench::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Selftest(flags) => selftest::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Capture(flags) => capture::main(flags),
         Verb::Recipe(flags) => recipe::run(&flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),
     }

@@ -250,6 +250,10 @@ impl Scratch {
         floats * size_of::<f32>()
     }
 
+    pub fn threads(&self) -> usize {
+        self.compute.threads()
+    }
+
     fn chunk_rows(&self, tokens: usize) -> usize {
         tokens.min(prompt_rows(self.width))
     }

@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod compare;
 pub mod diff;
+pub mod log;
 pub mod oracle;
 pub mod report;
 #[cfg(feature = "bdd")]
@@ -18,3 +19,5 @@ pub use capture::Capture;
 pub use station::Place;
 pub use tap::Recorder;
 pub use tolerance::{Profile, Tolerance};
+pub use log::Log;
+pub use tap::{Recorder, Scope};

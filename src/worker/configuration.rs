@@ -11,7 +11,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::access::Tokens;
-use crate::backend::{BackendKind, Settings, StubPace};
+use crate::backend::{BackendKind, Scope, Settings, StubPace};
+use crate::parity::log;
 
 /// One setting under its flag's name; the variable is `LLORCH_` and the name in capitals, the YAML key the name with
 /// underscores.
@@ -45,7 +46,9 @@ pub const SETTINGS: &[Setting] = &[
     setting("threads", "N", "Threads to compute with, 1 to 1024 (default: 1)"),
     setting("queue-size", "N", "Jobs that may wait, 0 to 65536 (default: 8)"),
     setting("drain-sec", "S", "How long a stop waits for the running job, 0 to 86400 (default: 30)"),
-    setting("checkpoint-dir", "DIR", "Write a capture of each of the first 16 jobs here"),
+    setting("checkpoint-dir", "DIR", "Write a capture of each of the first 16 jobs here, into DIR/JOB_ID"),
+    setting("checkpoint-layers", "WHICH", "Which layers a capture shows whole: first or all (default: first)"),
+    setting("checkpoint-steps", "N", "Decode steps whose cache a capture shows, 0 to 2048 (default: 2)"),
     Setting { value_name: None, ..setting("digest", "", "Log a digest of each tensor as it is held") },
     setting("stub-tokens", "N", "How many tokens the stub yields, 0 to 1000000 (default: 2)"),
     setting("stub-delay-ms", "MS", "How long the stub takes over each token, 0 to 3600000 (default: 0)"),
@@ -179,6 +182,9 @@ impl Configuration {
         let seconds = |refused: &mut Refused, flag, least, default| {
             Duration::from_secs(refused.unless(sources.number(flag, least, 86_400)).unwrap_or(default))
         };
+        let checkpoint_dir = refused.unless(sources.path("checkpoint-dir"));
+        let scope = refused.unless(scope(sources));
+        let parity_log = refused.unless(log::Settings::from_variables(&sources.variables).map_err(UsageError));
         let configuration = Self {
             worker_id: worker_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
             model_ref: model.as_ref().map_or_else(|| "stub".to_owned(), |path| path.display().to_string()),
@@ -190,8 +196,9 @@ impl Configuration {
             inference_timeout: seconds(&mut refused, "inference-timeout-sec", 1, 300),
             queue_size: refused.unless(sources.number("queue-size", 0, 65_536)).unwrap_or(8),
             drain: seconds(&mut refused, "drain-sec", 0, 30),
-            checkpoint_dir: refused.unless(sources.path("checkpoint-dir")),
             backend: Settings {
+                capture: scope.filter(|_| checkpoint_dir.is_some()),
+                parity_log,
                 kind,
                 model,
                 threads: refused.unless(sources.number("threads", 1, 1024)).unwrap_or(1),
@@ -204,6 +211,7 @@ impl Configuration {
                     ),
                 },
             },
+            checkpoint_dir,
             access: access.unwrap_or_default(),
             spawn_token: sources.variables.get("LLORCH_SPAWN_TOKEN").filter(|token| !token.is_empty()).cloned(),
         };
@@ -284,6 +292,19 @@ fn bind_address(sources: &Sources, guarded: bool) -> Result<Option<IpAddr>, Usag
         ))),
         bind => Ok(bind),
     }
+}
+
+/// How much of each job `--checkpoint-dir` captures.
+fn scope(sources: &Sources) -> Result<Option<Scope>, UsageError> {
+    let every_layer = sources.read("checkpoint-layers", "first, all", |text| match text {
+        "first" => Some(false),
+        "all" => Some(true),
+        _ => None,
+    })?;
+    let steps = sources.number("checkpoint-steps", 0, 2048)?;
+    let Scope { every_layer: default_layers, steps: default_steps } = Scope::default();
+    let (every_layer, steps) = (every_layer.unwrap_or(default_layers), steps.unwrap_or(default_steps));
+    Ok(Some(Scope { every_layer, steps }))
 }
 
 fn callback_url(sources: &Sources) -> Result<Option<reqwest::Url>, UsageError> {

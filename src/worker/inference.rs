@@ -32,7 +32,10 @@ pub fn serve(backend: &mut dyn InferenceBackend, service: &Arc<Service>, runtime
     while let Some(mut admitted) = service.jobs.next() {
         if let Some(directory) = service.configuration.checkpoint_dir.as_ref().filter(|_| captures_left > 0) {
             captures_left -= 1;
-            admitted.job.capture = Some(CaptureRequest { directory: directory.join(&admitted.job.job_id) });
+            // an id is checked to be a plain name (`validate::is_job_id`)
+            let directory = directory.join(&admitted.job.job_id);
+            let scope = service.configuration.backend.capture.unwrap_or_default();
+            admitted.job.capture = Some(CaptureRequest { directory, scope });
         }
         run(backend, admitted, service, runtime);
     }

@@ -89,10 +89,12 @@ async fn start_and_serve(
         version = env!("CARGO_PKG_VERSION"),
         "CPU worker starting"
     );
-    // Said now, not by the first job: no backend of this version writes captures.
-    if let Some(directory) = &configuration.checkpoint_dir {
-        let message = format!("--checkpoint-dir {}: this worker writes no captures yet", directory.display());
-        return Err(StartError::new("INTERNAL", message));
+    // Made now, so that a folder that can't be is no surprise of the first job.
+    let refuses_captures = configuration.backend.kind == BackendKind::Stub;
+    if let Some(directory) = configuration.checkpoint_dir.as_ref().filter(|_| !refuses_captures) {
+        std::fs::create_dir_all(directory).map_err(|error| {
+            StartError::new("INTERNAL", format!("--checkpoint-dir {}: {error}", directory.display()))
+        })?;
     }
     let loading = async {
         let inference = Inference::load(&configuration).map_err(internal)?;

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 pub use error::{CaptureError, Problem};
 pub use manifest::{Manifest, Sizes};
-pub use read::{Opened, open};
+pub use read::{Opened, open, open_bytes};
 pub use summary::Summary;
 
 /// In a folder: the two files, and the key under which one file carries the manifest.

@@ -35,29 +35,54 @@ pub fn open(path: &Path) -> Result<Opened, CaptureError> {
     if metadata.is_dir() {
         return open_folder(path);
     }
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let map = || Ok::<_, CaptureError>(FileBytes::map(path).map_err(|problem| Problem::from(problem).of(path))?);
+    if path.file_name().is_some_and(|name| name == MANIFEST) {
+        return open_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+    }
+    if form(path).is_none() {
+        return Err(Problem::NotACapture("neither a folder nor .safetensors, .npz or .npy".to_owned()).of(path));
+    }
+    let bytes = FileBytes::map(path).map_err(|problem| Problem::from(problem).of(path))?;
+    open_bytes(path, &bytes)
+}
+
+/// The forms of a single file.
+#[derive(Clone, Copy)]
+enum Form {
+    Safetensors,
+    Npz,
+    Npy,
+}
+
+fn form(path: &Path) -> Option<Form> {
+    match path.extension()?.to_str()? {
+        "safetensors" => Some(Form::Safetensors),
+        "npz" => Some(Form::Npz),
+        "npy" => Some(Form::Npy),
+        _ => None,
+    }
+}
+
+/// The same, of a file whose bytes are in memory: its name says which form it has.
+pub fn open_bytes(path: &Path, bytes: &[u8]) -> Result<Opened, CaptureError> {
     let of_file = |problem: Problem| problem.of(path);
-    match extension {
-        "safetensors" => {
-            let contents = safetensors::read(&map()?).map_err(of_file)?;
+    match form(path) {
+        Some(Form::Safetensors) => {
+            let contents = safetensors::read(bytes).map_err(of_file)?;
             let expected = "`llorch.manifest` in the file's metadata";
-            let text = contents.metadata.get(MANIFEST_KEY).ok_or_else(|| Problem::NoManifest { expected }.of(path))?;
+            let missing = || of_file(Problem::NoManifest { expected });
+            let text = contents.metadata.get(MANIFEST_KEY).ok_or_else(missing)?;
             join(path, path, text, contents.tensors)
         }
-        "npz" => {
-            let npz::Contents { manifest, tensors } = npz::read(&map()?).map_err(of_file)?;
+        Some(Form::Npz) => {
+            let npz::Contents { manifest, tensors } = npz::read(bytes).map_err(of_file)?;
             of_arrays(path, manifest, tensors)
         }
-        "npy" => {
+        Some(Form::Npy) => {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let tensor = npy::read(&name, &map()?).map_err(of_file)?;
+            let tensor = npy::read(&name, bytes).map_err(of_file)?;
             of_arrays(path, None, BTreeMap::from([(name, tensor)]))
         }
-        _ if path.file_name().is_some_and(|name| name == MANIFEST) => {
-            open_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-        }
-        _ => Err(of_file(Problem::NotACapture("neither a folder nor .safetensors, .npz or .npy".to_owned()))),
+        None => Err(of_file(Problem::NotACapture("no .safetensors, .npz or .npy".to_owned()))),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the manifest says of each tensor: enough to see a change in a review, and to know the tensor again.
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Capture, Tensor, Values};
@@ -31,7 +33,7 @@ pub struct Summary {
 
 /// Least, largest, mean and Euclidean norm of the finite numbers, summed in f64 one after the other; NaN where there is
 /// none. What is not finite is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
     pub min: Number,
     pub max: Number,
@@ -150,10 +152,14 @@ impl Number {
     }
 }
 
-/// The same number; NaN is itself.
+/// The same number as it is written; NaN is itself.
 impl PartialEq for Number {
     fn eq(&self, other: &Self) -> bool {
-        let (one, other) = (self.as_f64(), other.as_f64());
+        let written = |number: &Number| match *number {
+            Number::F32(value) => shortest(value),
+            other => other.as_f64(),
+        };
+        let (one, other) = (written(self), written(other));
         one == other || (one.is_nan() && other.is_nan())
     }
 }
@@ -167,6 +173,24 @@ impl Serialize for Number {
             other if other.as_f64().is_nan() => serializer.serialize_str("nan"),
             other => serializer.serialize_str(if other.as_f64() > 0.0 { "inf" } else { "-inf" }),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let number = match &value {
+            Value::Number(number) => number.as_i64().map(Number::I64).or(number.as_f64().map(Number::F64)),
+            Value::String(text) => {
+                // the spellings of Rust, Python, C and JavaScript
+                let known = ["nan", "-nan", "inf", "-inf", "+inf", "infinity", "-infinity"];
+                let text = text.to_ascii_lowercase();
+                known.contains(&text.as_str()).then(|| Number::F64(text.parse().unwrap_or(f64::NAN)))
+            }
+            _ => None,
+        };
+        number
+            .ok_or_else(|| D::Error::custom(format!("expected a number, \"nan\", \"inf\" or \"-inf\", found {value}")))
     }
 }
 
