@@ -4,7 +4,7 @@ use crate::harness::ladder::reference::Reference;
 use crate::harness::{Finding, Verdict};
 use crate::parity::capture::{Capture, Tensor};
 use crate::parity::compare::{self, Pair, compare};
-use crate::parity::diff::{self, Diff, Options, Row, diff};
+use crate::parity::diff::{self, Diff, Known, Options, Row, diff};
 use crate::parity::golden::Golden;
 use crate::parity::station::Place;
 use crate::parity::tolerance::{LogitScale, Profile, tolerance};
@@ -72,8 +72,8 @@ fn differs(row: &Row, diff: &Diff) -> Finding {
 
 /// Each step is what the reference makes of the capture's own inputs to it.
 pub fn follows(found: &Capture, reference: &Reference, checkpoint: u8) -> Result<(), Finding> {
-    let model = reference.model();
-    let diff = diff(found, found, Options { insight: Some(&model), ..Options::default() });
+    let known = Known(reference.model());
+    let diff = diff(found, found, Options { insight: Some(&known), ..Options::default() });
     let mut judged = 0;
     for row in diff.rows.iter().filter(|row| row.place.is_some_and(|place| place.checkpoint() == checkpoint)) {
         let Some(local) = &row.local else { continue };

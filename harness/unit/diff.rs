@@ -3,11 +3,13 @@
 use std::fmt;
 
 use llorch::layers::Station;
+use llorch::parity::capture::Summary;
 use llorch::parity::capture::{Capture, Manifest, Sizes, Tensor, Values};
 use llorch::parity::compare::Verdict;
 use llorch::parity::diff::pattern::Kind;
-use llorch::parity::diff::{Diff, Insight, Options, Outcome, Standing, diff, story};
-use llorch::parity::{Place, Profile};
+use llorch::parity::diff::{Diff, Insight, Options, Outcome, Standing, Steps, diff, diff_logs, story};
+use llorch::parity::log::{Meta, Record, Run, checkpoint};
+use llorch::parity::{Log, Place, Profile};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("diff/parity", parity),
@@ -22,6 +24,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("diff/patterns", patterns),
     ("diff/location", location),
     ("diff/insight", insight),
+    ("diff/logs", logs),
     ("diff/different_weights", different_weights),
     ("diff/json", json),
     ("diff/stories", stories),
@@ -410,12 +413,13 @@ fn location() {
 struct Knows;
 
 impl Insight for Knows {
-    fn step(&self, _: &Capture, place: Place) -> Option<Tensor> {
-        (place.station == Station::AttentionOutput && place.layer == 0).then(|| toy().tensors["cp05.attn_out"].clone())
+    fn steps<'a>(&'a self, _: &'a Capture) -> Steps<'a> {
+        let knows = |place: Place| place.station == Station::AttentionOutput && place.layer == 0;
+        Box::new(move |place| knows(place).then(|| toy().tensors["cp05.attn_out"].clone()))
     }
 
-    fn diagnose(&self, _: &Capture, _: &Capture, first: Place) -> Option<Box<dyn fmt::Display>> {
-        Some(Box::new(format!("a mistake at {first}")))
+    fn diagnose(&self, _: &Capture, _: &Capture) -> Option<Box<dyn fmt::Display>> {
+        Some(Box::new("a mistake"))
     }
 }
 
@@ -423,12 +427,61 @@ fn insight() {
     let mut found = with("cp02.q", |_, value| value * 2.0);
     edit(found.tensors.get_mut("cp05.attn_out").expect("a tensor"), |_, value| value + 0.5);
     let result = diff(&toy(), &found, Options { insight: Some(&Knows), ..Options::default() });
-    assert_eq!(result.first.as_ref().and_then(|first| first.diagnosis.as_deref()), Some("a mistake at cp02.q"));
+    assert_eq!(result.first.as_ref().and_then(|first| first.diagnosis.as_deref()), Some("a mistake"));
     let row = result.rows.iter().find(|row| row.name == "cp05.attn_out").expect("a row");
     assert_eq!(row.local.map(|local| local.verdict), Some(Verdict::Differs));
     let told = plain(&result);
-    assert!(told.contains("Cause       a mistake at cp02.q") && told.contains("by itself"), "{told}");
+    assert!(told.contains("Cause       a mistake") && told.contains("by itself"), "{told}");
     assert!(told.contains("cp05.attn_out is wrong on its own inputs too"), "{told}");
+}
+
+/// The toy as a parity log: the first four numbers of each tensor.
+fn log_of(capture: &Capture) -> Log {
+    let mut run = Run { meta: Meta { engine: "toy".to_owned(), ..Meta::default() }, ..Run::default() };
+    for (name, tensor) in &capture.tensors {
+        let place = Place::of_name(name).expect("a station");
+        let summary = Summary::of(name, tensor);
+        let record = Record {
+            ts: String::new(),
+            team: "test".to_owned(),
+            checkpoint: checkpoint(place.station),
+            token_idx: if place.step == 0 { 0 } else { TOKENS + place.step - 1 },
+            layer: place.layer,
+            dtype: summary.dtype,
+            shape: summary.shape,
+            values: summary.head,
+            digest: summary.sha256,
+            count: summary.count,
+            statistics: summary.statistics,
+            source: "toy".to_owned(),
+        };
+        run.records.insert(record.key(), record);
+    }
+    Log { runs: vec![run], dropped: 0 }
+}
+
+fn logs() {
+    let of = |found: &Log| diff_logs(&log_of(&toy()), found);
+    let same = of(&log_of(&toy()));
+    assert_eq!((same.outcome, same.rows.len()), (Outcome::Parity, tensor_count()));
+    assert!(same.rows.iter().any(|row| row.name == "cp03.step1.k.L01 at token 5"));
+    let early = of(&log_of(&with("cp04.scores", |_, value| value * 2.0)));
+    assert_eq!((early.outcome, first(&early)), (Outcome::Divergence, "cp04.scores".to_owned()));
+    // Beyond the first numbers only statistics see it.
+    let late = of(&log_of(&with("cp06.gelu", |at, value| if at > 100 { value + 2.0 } else { value })));
+    assert_eq!(first(&late), "cp06.gelu");
+    assert!(plain(&late).contains("its first 4 numbers agree"), "{}", plain(&late));
+    let nan = of(&log_of(&with("cp06.gelu", |at, value| if at == 100 { f32::NAN } else { value })));
+    assert_eq!(verdict(&nan, "cp06.gelu").0, Verdict::NotFinite);
+    let mut gap = log_of(&toy());
+    gap.runs[0].records.retain(|key, _| key.checkpoint != "cp02.q");
+    assert_eq!((verdict(&of(&gap), "cp02.q").0, of(&gap).outcome), (Verdict::Missing, Outcome::Divergence));
+    let mut other = log_of(&toy());
+    other.runs[0].meta.model_digest = "bb".to_owned();
+    let mut known = log_of(&toy());
+    known.runs[0].meta.model_digest = "aa".to_owned();
+    assert_eq!(diff_logs(&known, &other).outcome, Outcome::NotComparable);
+    assert_eq!(of(&Log { dropped: 3, ..log_of(&toy()) }).outcome, Outcome::Divergence, "records were dropped");
 }
 
 fn different_weights() {

@@ -13,10 +13,9 @@ use crate::model::digest::model_digest;
 use crate::model::file::{self, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer};
 use crate::parity::capture;
-use crate::parity::diff::{Diff, Insight, Options, Outcome, diff, story};
+use crate::parity::diff::{Diff, Insight, Known, Options, Outcome, diff, diff_logs, story};
 use crate::parity::golden::review::{self, Writing};
 use crate::parity::golden::{Golden, GoldenError};
-use crate::parity::log::joined::joined;
 use crate::parity::oracle::Model;
 use crate::parity::report::{Page, captures};
 use crate::parity::{Capture, Log};
@@ -87,7 +86,7 @@ pub fn main(flags: Flags) -> ExitCode {
 }
 
 fn is_log(path: &Path) -> bool {
-    path.extension().is_some_and(|end| end == "jsonl")
+    path.extension().is_some_and(|end| ["jsonl", "ndjson", "log"].iter().any(|log| end == *log))
 }
 
 fn complain(problem: &dyn std::error::Error) -> Exit {
@@ -106,12 +105,12 @@ fn tensors(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exi
         None => None,
     };
     let loaded = load(flags, &right, &shown)?;
-    let model = loaded.as_ref().map(Loaded::model);
+    let known = loaded.as_ref().map(|loaded| Known(loaded.model()));
     let options = Options {
         disagreements: &disagreements,
         allow_different_weights: flags.allow_different_weights,
         threads: flags.threads.into(),
-        insight: model.as_ref().map(|model| model as &dyn Insight),
+        insight: known.as_ref().map(|known| known as &dyn Insight),
     };
     let compared = cut.as_ref().unwrap_or(&shown);
     // A cut tensor is no input of the next step: steps are judged on whole tensors only.
@@ -119,17 +118,8 @@ fn tensors(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exi
         Some(cut) => diff(&right, cut, Options { insight: None, ..options }),
         None => diff(&right, &shown, options),
     };
-    if let Some(path) = &flags.report {
-        let page = Page { diffs: vec![captures(&diff, &right, compared)], ..Page::default() };
-        fs::write(path, page.html()).map_err(|problem| {
-            eprintln!("llorch: --report: failed to write {}: {problem}", path.display());
-            Exit::Usage
-        })?;
-    }
-    let mut text = match flags.format {
-        Format::Human => story::tell(&diff),
-        Format::Json => serde_json::to_string_pretty(&diff).map_err(|problem| complain(&problem))? + "\n",
-    };
+    report(flags, &diff, &right, compared)?;
+    let mut text = told(flags, &diff)?;
     if let (Format::Human, Some(golden)) = (flags.format, &golden) {
         text += &format!("The reference keeps slices of {} tensors: ", golden.slices.len());
         let shown: Vec<String> = golden
@@ -144,46 +134,30 @@ fn tensors(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exi
     Ok(diff.outcome)
 }
 
-/// Pass by pass; the first that parts ends the story.
+/// Two parity logs, told as captures are.
 fn logs(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exit> {
     let read = |path: &Path| Log::read(path).map_err(|problem| complain(&problem));
-    let (reference, found) = (read(reference)?, read(found)?);
-    let passes = joined(&reference, &found);
-    let compare = |pass: &crate::parity::log::joined::Joined| -> Diff {
-        let options = Options { allow_different_weights: flags.allow_different_weights, ..Options::default() };
-        diff(&pass.reference, &pass.found, options)
-    };
-    let diffs: Vec<Diff> = passes.iter().map(compare).collect();
-    let parted = diffs.iter().position(|diff| diff.outcome != Outcome::Parity);
-    let outcome = parted.map_or(Outcome::Parity, |at| diffs[at].outcome);
-    let text = match (flags.format, parted) {
-        (Format::Json, _) => {
-            let all: Vec<_> = passes
-                .iter()
-                .zip(&diffs)
-                .map(|(pass, diff)| serde_json::json!({ "run": pass.run, "token_idx": pass.token_idx, "diff": diff }))
-                .collect();
-            serde_json::to_string_pretty(&all).map_err(|problem| complain(&problem))? + "\n"
-        }
-        (Format::Human, None) => {
-            let rows: usize = diffs.iter().map(|diff| diff.rows.len()).sum();
-            let dropped = match reference.dropped + found.dropped {
-                0 => String::new(),
-                count => format!("; {count} records were dropped by the writers and are not compared"),
-            };
-            format!("PARITY  {rows} records of {} passes agree{dropped}\n", passes.len())
-        }
-        (Format::Human, Some(at)) => {
-            let before: usize = diffs[..at].iter().map(|diff| diff.rows.len()).sum();
-            let place = format!("generation {}, token {}", passes[at].run + 1, passes[at].token_idx);
-            format!(
-                "In {place}; the {before} records before it agree. Of each tensor the first values, least, largest and mean are compared.\n\n{}",
-                story::tell(&diffs[at])
-            )
-        }
-    };
-    print(flags, &text)?;
-    Ok(outcome)
+    let diff = diff_logs(&read(reference)?, &read(found)?);
+    let nothing = Capture::default();
+    report(flags, &diff, &nothing, &nothing)?;
+    print(flags, &told(flags, &diff)?)?;
+    Ok(diff.outcome)
+}
+
+fn report(flags: &Flags, diff: &Diff, reference: &Capture, found: &Capture) -> Result<(), Exit> {
+    let Some(path) = &flags.report else { return Ok(()) };
+    let page = Page { diffs: vec![captures(diff, reference, found)], ..Page::default() };
+    fs::write(path, page.html()).map_err(|problem| {
+        eprintln!("llorch: --report: failed to write {}: {problem}", path.display());
+        Exit::Usage
+    })
+}
+
+fn told(flags: &Flags, diff: &Diff) -> Result<String, Exit> {
+    Ok(match flags.format {
+        Format::Human => story::tell(diff),
+        Format::Json => serde_json::to_string_pretty(diff).map_err(|problem| complain(&problem))? + "\n",
+    })
 }
 
 /// The model that both captures ran, for the reference.

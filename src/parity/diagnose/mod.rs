@@ -7,7 +7,6 @@
 //! what the difference looks like.
 
 mod found;
-mod insight;
 mod measure;
 mod recognise;
 mod search;

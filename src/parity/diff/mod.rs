@@ -7,7 +7,10 @@
 pub mod comparable;
 pub mod figures;
 pub mod formula;
+#[cfg(feature = "bdd")]
+mod known;
 pub mod location;
+pub mod logs;
 pub mod pattern;
 mod quantised;
 mod rows;
@@ -25,17 +28,22 @@ use super::compare::{Pair, Verdict};
 use super::tolerance::Profile;
 
 pub use comparable::{Mismatch, TokenDivergence};
+#[cfg(feature = "bdd")]
+pub use known::Known;
 pub use location::Location;
+pub use logs::diff_logs;
 pub use pattern::Pattern;
 pub use rows::{Row, Standing};
 
+/// A station computed by the reference from the *found* capture's own inputs to it; none where an input is missing.
+pub type Steps<'a> = Box<dyn Fn(Place) -> Option<Tensor> + 'a>;
+
 /// What a model lets a diff say beyond the numbers.
 pub trait Insight {
-    /// A station computed by the reference from the *found* capture's own inputs to it; none where an input is missing.
-    fn step(&self, found: &Capture, place: Place) -> Option<Tensor>;
+    fn steps<'a>(&'a self, found: &'a Capture) -> Steps<'a>;
 
-    /// The cause of the first divergence, by name and with its evidence, or why none is named.
-    fn diagnose(&self, reference: &Capture, found: &Capture, first: Place) -> Option<Box<dyn fmt::Display>>;
+    /// What is wrong, by name and with its evidence, or why nothing is named.
+    fn diagnose(&self, reference: &Capture, found: &Capture) -> Option<Box<dyn fmt::Display>>;
 }
 
 #[derive(Clone, Copy, Default)]
@@ -61,9 +69,9 @@ pub struct Side {
 }
 
 impl Side {
-    fn of(capture: &Capture) -> Side {
-        let Manifest { engine, engine_version, model, weights_dtype, compute_dtype, .. } = capture.manifest.clone();
-        Side { engine, engine_version, model, weights_dtype, compute_dtype, tensors: capture.tensors.len() }
+    fn of(manifest: &Manifest, tensors: usize) -> Side {
+        let Manifest { engine, engine_version, model, weights_dtype, compute_dtype, .. } = manifest.clone();
+        Side { engine, engine_version, model, weights_dtype, compute_dtype, tensors }
     }
 
     /// `transformers 5.1.0, F64`
@@ -139,33 +147,46 @@ impl Diff {
     }
 }
 
+impl Diff {
+    /// What the two manifests say, before any tensor is looked at.
+    fn open(reference: &Manifest, found: &Manifest, tensors: [usize; 2], other_weights: bool) -> Diff {
+        let profiles = [reference, found].into_iter().filter_map(|side| Profile::of_name(&side.tolerance_profile));
+        Diff {
+            outcome: Outcome::NotComparable,
+            reference: Side::of(reference, tensors[0]),
+            found: Side::of(found, tensors[1]),
+            profile: profiles.max().unwrap_or_default(),
+            token_ids: reference.token_ids.clone(),
+            mismatches: comparable::mismatches(reference, found, other_weights),
+            unknown: comparable::unknown(reference, found),
+            disagreements: Vec::new(),
+            tokens: comparable::token_divergence(reference, found),
+            rows: Vec::new(),
+            first: None,
+        }
+    }
+
+    /// Parity is where nothing is wrong and something was compared.
+    fn conclude(&mut self) {
+        let wrong = self.rows.iter().any(|row| row.comparison.verdict.is_failure());
+        let right = self.rows.iter().any(|row| row.comparison.verdict == Verdict::Pass);
+        let diverges = wrong || !right || self.tokens.is_some() || !self.disagreements.is_empty();
+        self.outcome = if diverges { Outcome::Divergence } else { Outcome::Parity };
+    }
+}
+
 /// Holds `found` against `reference`.
 pub fn diff(reference: &Capture, found: &Capture, options: Options<'_>) -> Diff {
-    let profile = [reference, found].into_iter().filter_map(|side| Profile::of_name(&side.manifest.tolerance_profile));
-    let mut diff = Diff {
-        outcome: Outcome::NotComparable,
-        reference: Side::of(reference),
-        found: Side::of(found),
-        profile: profile.max().unwrap_or_default(),
-        token_ids: reference.manifest.token_ids.clone(),
-        mismatches: comparable::mismatches(&reference.manifest, &found.manifest, options.allow_different_weights),
-        unknown: comparable::unknown(&reference.manifest, &found.manifest),
-        disagreements: options.disagreements.to_vec(),
-        tokens: comparable::token_divergence(&reference.manifest, &found.manifest),
-        rows: Vec::new(),
-        first: None,
-    };
+    let tensors = [reference.tensors.len(), found.tensors.len()];
+    let mut diff = Diff::open(&reference.manifest, &found.manifest, tensors, options.allow_different_weights);
+    diff.disagreements = options.disagreements.to_vec();
     if !diff.mismatches.is_empty() {
         return diff;
     }
     diff.rows = rows::rows(reference, found, diff.profile, options, diff.tokens.is_some());
     let first = diff.rows.iter().find(|row| row.standing() == Standing::Diverges);
     diff.first = first.and_then(|row| account_for(row, reference, found, options));
-    let fails = |row: &Row| row.comparison.verdict.is_failure();
-    let nothing = !diff.rows.iter().any(|row| row.comparison.verdict == Verdict::Pass);
-    let told_wrong = !diff.disagreements.is_empty();
-    let diverges = told_wrong || diff.tokens.is_some() || diff.rows.iter().any(fails) || nothing;
-    diff.outcome = if diverges { Outcome::Divergence } else { Outcome::Parity };
+    diff.conclude();
     diff
 }
 
@@ -184,10 +205,7 @@ fn account_for(row: &Row, reference: &Capture, found: &Capture, options: Options
         place,
         patterns: pattern::patterns(place, pair, reference, location.as_ref()),
         location,
-        diagnosis: options
-            .insight
-            .and_then(|insight| insight.diagnose(reference, found, place))
-            .map(|it| it.to_string()),
+        diagnosis: options.insight.and_then(|insight| insight.diagnose(reference, found)).map(|it| it.to_string()),
     })
 }
 

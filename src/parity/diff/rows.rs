@@ -129,10 +129,11 @@ pub(super) fn rows(
     judge_choices(&mut rows, &expected_and_found(&expected, &shown), options);
     mark_downstream(&mut rows);
     if let Some(insight) = options.insight {
+        let step = insight.steps(found);
         for row in &mut rows {
             let Some(place) = row.place else { continue };
             let Some(found_tensor) = shown.get(&place) else { continue };
-            row.local = insight.step(found, place).and_then(|step| {
+            row.local = step(place).and_then(|step| {
                 // On its own inputs a step owes nothing to those before it: layer 0's tolerance holds in every layer.
                 let tolerance = tolerance(Place::new(place.station, 0, 0), profile, logits);
                 let masked = is_masked_station(place);
@@ -279,7 +280,7 @@ fn argmax(tensor: &Tensor) -> Option<usize> {
 }
 
 /// After what diverged, whatever is made of it diverges too.
-fn mark_downstream(rows: &mut [Row]) {
+pub(super) fn mark_downstream(rows: &mut [Row]) {
     let mut wrong: Vec<Place> = Vec::new();
     for row in rows {
         let Some(place) = row.place else { continue };

@@ -36,10 +36,11 @@ fn line(text: &mut String, content: &str) {
     text.push('\n');
 }
 
-/// `    word  sentence`, the word in bold.
+/// `  word  sentence`, the word in bold; lines stay lines.
 fn point(text: &mut String, word: &str, sentence: &str) {
     let word = paint(Style::new().bold(), &format!("{word:<10}"));
-    let sentence = wrap(sentence, 84).join(&format!("\n{:14}", ""));
+    let wrapped = sentence.lines().flat_map(|sentence| wrap(sentence, 84));
+    let sentence = wrapped.collect::<Vec<_>>().join(&format!("\n{:14}", ""));
     line(text, &format!("  {word}  {sentence}"));
 }
 
@@ -107,10 +108,10 @@ fn divergence(diff: &Diff, text: &mut String) {
     let layer = if place.station.is_of_a_layer() { format!(" of layer {}", place.layer) } else { String::new() };
     let step = if place.step > 0 { format!(" after decode step {}", place.step) } else { String::new() };
     line(text, &format!("{head}  first at {}: {}{layer}{step}.", bold(&row.name), title(place.station)));
-    what_is_wrong(row, first, text);
     if let Some(diagnosis) = &first.diagnosis {
         point(text, "Cause", diagnosis);
     }
+    what_is_wrong(row, first, text);
     for pattern in &first.patterns {
         point(text, "Looks like", &pattern.told);
     }
@@ -368,13 +369,14 @@ fn excerpt(ids: &[u32]) -> String {
 
 /// Lines no longer than `width`, broken at spaces.
 fn wrap(sentence: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in sentence.split(' ') {
+    let indent = sentence.len() - sentence.trim_start().len();
+    let mut lines = vec![sentence[..indent].to_owned()];
+    for word in sentence.trim_start().split(' ') {
         let current = lines.last_mut().map(|line| line.chars().count()).unwrap_or_default();
-        if current > 0 && current + 1 + word.chars().count() > width {
-            lines.push(word.to_owned());
+        if current > indent && current + 1 + word.chars().count() > width {
+            lines.push(format!("{:indent$}{word}", ""));
         } else if let Some(line) = lines.last_mut() {
-            if current > 0 {
+            if current > indent {
                 line.push(' ');
             }
             line.push_str(word);

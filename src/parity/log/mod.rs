@@ -2,7 +2,6 @@
 //! without either writing whole tensors. [`Log::read`] reads one; a worker writes one with [`Writer`], when
 //! `ORCH_LOG_FILE` says where.
 
-pub mod joined;
 mod read;
 mod record;
 mod settings;
