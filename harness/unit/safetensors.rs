@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use half::{bf16, f16};
-use llorch::model::digest::model_digest;
 use llorch::model::Gpt2Configuration;
+use llorch::model::digest::model_digest;
 use llorch::model::file::{self, Format, ModelFile, TokenizerSource};
 use llorch::model::recipe::{OutputFormat, Recipe, Size};
 use llorch::model::weights::element::Element;

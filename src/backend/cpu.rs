@@ -75,7 +75,10 @@ impl CpuBackend {
         let vocab_size = configuration.vocab_size;
         let tokenizer = match tokenizer_source {
             TokenizerSource::Absent => {
-                tracing::warn!(model = model(), "The model has no tokenizer: prompts are token ids, and so is the text");
+                tracing::warn!(
+                    model = model(),
+                    "The model has no tokenizer: prompts are token ids, and so is the text"
+                );
                 Arc::new(IdsOnly::new(vocab_size, end_of_text)) as Arc<dyn Tokenizer>
             }
             source => tokenizer::open(&source, end_of_text)

@@ -188,5 +188,6 @@ impl KvCache {
 
 /// Like any other allocation, it ends the program where the system has no memory left to give.
 fn zeros(length: usize) -> Values {
-    Values::zeros(length).unwrap_or_else(|_| handle_alloc_error(Layout::new::<f32>()))
+    Values::zeros(length)
+        .unwrap_or_else(|_| handle_alloc_error(Layout::array::<f32>(length).unwrap_or(Layout::new::<f32>())))
 }

@@ -23,6 +23,6 @@ pub use buffer::Buffer;
 pub use compute::{Compute, Part};
 pub use elementwise::{exponential, gelu, layer_norm, scale, softmax};
 pub use lanes::Instructions;
-pub use matmul::{MatrixMut, MatrixRef, multiply, multiply_add, prefetch};
+pub use matmul::{MatrixMut, MatrixRef, multiply, multiply_add};
 pub(crate) use shared::SharedOutput;
 pub use threads::Threads;

@@ -40,9 +40,7 @@ pub fn attend<T: Tap>(
         // tiles in turn, so that every thread gets some of the long rows at the end
         for item in (part.index..tiles * n_head).step_by(part.count) {
             let (first, head) = (item / n_head * TILE_ROWS, item % n_head);
-            // with one row, attention is bound by the memory that keys and values come from
-            let next_head = Some(head + part.count).filter(|next| rows == 1 && *next < n_head);
-            let tile = Tile { layer, head, start: chunk.start + first, rows: (rows - first).min(TILE_ROWS), next_head };
+            let tile = Tile { layer, head, start: chunk.start + first, rows: (rows - first).min(TILE_ROWS) };
             let q = MatrixRef { values: &qkv[first * 3 * width + head * head_size..], stride: 3 * width };
             let positions = tile.start + tile.rows;
             let stride = positions.next_multiple_of(LANES);
@@ -77,8 +75,6 @@ pub struct Tile {
     /// The position of the first row.
     pub start: usize,
     pub rows: usize,
-    /// The head that comes after this one, if its keys and values are to be asked for meanwhile.
-    pub next_head: Option<usize>,
 }
 
 /// Scores and probabilities as whole tensors, which the tiles above never hold: computed again by the same functions,
@@ -92,7 +88,7 @@ fn show<T: Tap>(instructions: Instructions, cache: &KvCache, chunk: Chunk, qkv: 
         let mut all = Vec::with_capacity(n_head * rows * positions);
         let mut scores = vec![0.0; rows * stride];
         for head in 0..n_head {
-            let tile = Tile { layer, head, start: chunk.start, rows, next_head: None };
+            let tile = Tile { layer, head, start: chunk.start, rows };
             let q = MatrixRef { values: &qkv[head * head_size..], stride: 3 * n_head * head_size };
             scores::scores(instructions, cache, tile, q, positions, MatrixMut { values: &mut scores, stride });
             each(tile, &mut scores);

@@ -7,7 +7,7 @@ use crate::cache::{BLOCK, KvCache};
 use crate::layers::{Station, Tap};
 use crate::model::Weight;
 use crate::tensor::lanes::LANES;
-use crate::tensor::{Compute, Instructions, MatrixMut, MatrixRef, multiply_add, prefetch, softmax};
+use crate::tensor::{Compute, Instructions, MatrixMut, MatrixRef, multiply_add, softmax};
 
 pub struct AttentionOutput {
     pub weight: Weight, // [C, C]
@@ -49,10 +49,6 @@ pub fn weighted_values(
             let p = &probabilities.values[first_row * probabilities.stride + position..];
             let p = MatrixRef { values: p, stride: probabilities.stride }; // [rows, steps]
             let v = cache.value_block(tile.layer, tile.head, position / BLOCK, position % BLOCK); // [steps, D']
-            if let Some(next) = tile.next_head {
-                let v = cache.value_block(tile.layer, next, position / BLOCK, position % BLOCK);
-                prefetch(instructions, v, steps, padded);
-            }
             let sums = MatrixMut { values: &mut out[first_row * padded..], stride: padded }; // [rows, D']
             multiply_add(instructions, (rows, steps, padded), p, v, sums);
             position += steps;

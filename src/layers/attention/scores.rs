@@ -3,7 +3,7 @@
 use super::Tile;
 use crate::cache::{BLOCK, KvCache};
 use crate::tensor::lanes::LANES;
-use crate::tensor::{Instructions, MatrixMut, MatrixRef, multiply, prefetch, scale};
+use crate::tensor::{Instructions, MatrixMut, MatrixRef, multiply, scale};
 
 /// out: [rows, N], the scaled scores of a tile's queries against the positions `0..positions`. q: [rows, D].
 ///
@@ -21,9 +21,6 @@ pub fn scores(
     for first in (0..positions).step_by(BLOCK) {
         let columns = (positions - first).min(BLOCK).next_multiple_of(LANES);
         let keys = cache.key_block(tile.layer, tile.head, first / BLOCK); // [D, 64]
-        if let Some(next) = tile.next_head {
-            prefetch(instructions, cache.key_block(tile.layer, next, first / BLOCK), head_size, columns);
-        }
         let block = MatrixMut { values: &mut values[first..], stride };
         multiply(instructions, (tile.rows, head_size, columns), q, keys, block);
     }

@@ -14,7 +14,7 @@ mod few_rows;
 mod many_rows;
 mod tile;
 
-pub use tile::{multiply, multiply_add, prefetch};
+pub use tile::{multiply, multiply_add};
 
 /// Up to here W is read in place: from here on copying it pays.
 const FEW_ROWS: usize = 32;

@@ -194,16 +194,3 @@ pub fn multiply_add(
 ) {
     multiply_with(instructions, sizes, x, w, y, true);
 }
-
-#[inline(always)]
-fn prefetch_of<L: Lanes>(lanes: L, matrix: MatrixRef<'_>, rows: usize, columns: usize) {
-    for row in matrix.values.chunks(matrix.stride).take(rows) {
-        for line in row[..columns.min(row.len())].chunks(LANES) {
-            lanes.prefetch(line.as_ptr());
-        }
-    }
-}
-for_each_instruction_set! {
-    /// Asks for a matrix that will be multiplied soon.
-    pub fn prefetch(matrix: MatrixRef<'_>, rows: usize, columns: usize) = prefetch_of
-}
