@@ -69,11 +69,12 @@ fn load_one(tensor: &Stored, progress: &mut Progress) -> Result<Weight, Problem>
         }
         return Ok(Weight::from_map(tensor.shape.clone(), mapped));
     }
+    tensor.file.will_release(&tensor.range);
     let values = match (tensor.transposed, tensor.shape.as_slice()) {
         (true, &[inputs, outputs]) => decode_transposed(tensor, inputs, outputs, progress)?,
         _ => decode_in_order(tensor, progress)?,
     };
-    tensor.file.release(tensor.range.clone());
+    tensor.file.release(&tensor.range);
     Ok(Weight::decoded(tensor.shape.clone(), values))
 }
 
