@@ -135,7 +135,8 @@ fn special_ids_outside_the_vocabulary() {
     assert_eq!(with(json!(1024)).expect("opens"), None);
     assert_eq!(with(json!(50256)).expect("opens"), None);
     assert_eq!(with(Value::Null).expect("opens"), None);
-    for refused in [json!(-1), json!([1, 2]), json!("1"), json!(1u64 << 40)] {
+    assert_eq!(with(json!([50256, 7, 8])).expect("opens"), Some(7));
+    for refused in [json!(-1), json!([1, "2"]), json!("1"), json!(1u64 << 40)] {
         assert!(with(refused.clone()).is_err_and(|error| error.to_string().contains("eos_token_id")), "{refused}");
     }
 }

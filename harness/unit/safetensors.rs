@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use half::{bf16, f16};
+use llorch::model::Gpt2Configuration;
 use llorch::model::digest::model_digest;
 use llorch::model::file::{self, Format, ModelFile, TokenizerSource};
 use llorch::model::recipe::{OutputFormat, Recipe, Size};
@@ -13,6 +14,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("safetensors/used_in_place", used_in_place),
     ("safetensors/progress_counts_to_100", progress_counts_to_100),
     ("safetensors/unaligned_is_copied", unaligned_is_copied),
+    ("safetensors/off_a_cache_line_is_copied", off_a_cache_line_is_copied),
+    ("safetensors/ends_of_text", ends_of_text),
     ("safetensors/prefix_is_no_difference", prefix_is_no_difference),
     ("safetensors/every_half_decodes", every_half_decodes),
     ("safetensors/half_precision_kinds", half_precision_kinds),
@@ -71,6 +74,37 @@ fn unaligned_is_copied() {
         let copied = open(hostile(&format!("safetensors/valid-unaligned-{pad}.safetensors")));
         assert!(copied.weights.iter().all(|(_, weight)| !weight.is_mapped()));
         assert_eq!(model_digest(&aligned.weights), model_digest(&copied.weights));
+    }
+}
+
+/// A header that ends inside a cache line, as other writers leave it: the matrices of layers are brought onto one.
+fn off_a_cache_line_is_copied() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path().join("tiny");
+    tiny().write(&folder, OutputFormat::Safetensors).expect("written");
+    let path = folder.join("model.safetensors");
+    let aligned = open(&folder);
+    let file = fs::read(&path).expect("the file");
+    let length = u64::from_le_bytes(file[..8].try_into().expect("eight bytes"));
+    let end = 8 + length as usize;
+    let moved = [&(length + 8).to_le_bytes(), &file[8..end], b"        ", &file[end..]].concat();
+    fs::remove_file(&path).expect("removed"); // and not written over: it is mapped
+    fs::write(&path, moved).expect("written");
+    let copied = open(&folder);
+    let mapped = |name: &str| copied.weights.iter().any(|(found, weight)| found == name && weight.is_mapped());
+    assert!(mapped("wte.weight") && mapped("h.0.ln_1.weight") && !mapped("h.0.mlp.c_fc.weight"));
+    assert_eq!(model_digest(&aligned.weights), model_digest(&copied.weights));
+}
+
+/// One id, a list, or none; ids outside the vocabulary end nothing.
+fn ends_of_text() {
+    for (given, expected) in [("5", vec![5]), ("[5, 4]", vec![5, 4]), ("[50256, 4]", vec![4]), ("[]", vec![])] {
+        let configuration = fs::read_to_string(hostile("configuration/valid.json")).expect("the fixture");
+        let mut configuration: serde_json::Value = serde_json::from_str(&configuration).expect("JSON");
+        configuration["eos_token_id"] = serde_json::from_str(given).expect("JSON");
+        let read = Gpt2Configuration::from_json(&configuration.to_string()).expect("sound");
+        assert_eq!(read.configuration.eos_token_id, expected.first().copied());
+        assert_eq!(read.end_of_text, expected);
     }
 }
 

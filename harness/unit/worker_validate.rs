@@ -22,6 +22,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("worker_validate/stops_are_counted_in_bytes_and_tokens", stops_are_counted_in_bytes_and_tokens),
     ("worker_validate/a_prompt_may_fill_the_context", a_prompt_may_fill_the_context),
     ("worker_validate/ids_instead_of_text", ids_instead_of_text),
+    ("worker_validate/text_for_a_model_without_a_tokenizer", text_for_a_model_without_a_tokenizer),
     ("worker_validate/bodies_that_are_no_object", bodies_that_are_no_object),
     ("worker_validate/a_tiny_penalty_stays_above_zero", a_tiny_penalty_stays_above_zero),
     ("worker_validate/seeds_are_drawn", seeds_are_drawn),
@@ -200,6 +201,22 @@ fn ids_instead_of_text() {
     let limits = Limits { prompt_tokens: 2, ..limits() };
     assert!(read_with(&ids(json!([1, 2])), &limits, None).is_ok());
     assert_eq!(read_with(&ids(json!([1, 2, 3])), &limits, None).unwrap_err()[0].constraint, "context");
+}
+
+/// A model without a tokenizer says so where a prompt is text, and takes ids.
+fn text_for_a_model_without_a_tokenizer() {
+    struct None;
+    impl Encode for None {
+        fn encode(&self, _text: &str) -> Vec<u32> {
+            Vec::new()
+        }
+        fn reads_text(&self) -> bool {
+            false
+        }
+    }
+    let errors = read_with(&request("prompt", json!("b")), &limits(), Some(&None)).unwrap_err();
+    assert_eq!((errors[0].field.as_str(), errors[0].constraint.as_str()), ("prompt", "tokenizer"));
+    assert!(read_with(&json!({"job_id": "a", "prompt_ids": [1], "stop": ["1 "]}), &limits(), Some(&None)).is_ok());
 }
 
 fn bodies_that_are_no_object() {

@@ -15,8 +15,8 @@ use crate::layers::NoTap;
 use crate::layers::gpt2::{ForwardError, Gpt2, LogitRows, Scratch};
 use crate::model::digest::{model_digest, tensor_digests};
 use crate::model::error::Problem;
-use crate::model::file::{self, ModelFile};
-use crate::model::tokenizer::{self, Tokenizer, TokenizerError};
+use crate::model::file::{self, ModelFile, TokenizerSource};
+use crate::model::tokenizer::{self, IdsOnly, Tokenizer, TokenizerError};
 use crate::model::{ModelError, Weights, memory};
 use crate::tensor::Instructions;
 use watch::Watch;
@@ -81,11 +81,20 @@ impl CpuBackend {
     }
 
     fn new_within(file: ModelFile, threads: usize, cache_bytes: Option<u64>) -> Result<CpuBackend, LoadError> {
-        let ModelFile { name, path, configuration, weights, quant_kind, tokenizer_source, .. } = file;
+        let ModelFile { name, path, configuration, weights, quant_kind, tokenizer_source, end_of_text, .. } = file;
         let model = || path.display().to_string();
-        let tokenizer = tokenizer::open(&tokenizer_source, configuration.eos_token_id)
-            .map_err(|source| LoadError::Tokenizer { model: model(), source })?;
         let vocab_size = configuration.vocab_size;
+        let tokenizer = match tokenizer_source {
+            TokenizerSource::Absent => {
+                tracing::warn!(
+                    model = model(),
+                    "The model has no tokenizer: prompts are token ids, and so is the text"
+                );
+                Arc::new(IdsOnly::new(vocab_size, end_of_text)) as Arc<dyn Tokenizer>
+            }
+            source => tokenizer::open(&source, end_of_text)
+                .map_err(|source| LoadError::Tokenizer { model: model(), source })?,
+        };
         // The other way round is common: embeddings are filled up to a round number.
         if tokenizer.vocab_size() as usize > vocab_size {
             return Err(LoadError::Vocabulary { model: model(), tokens: tokenizer.vocab_size(), vocab_size });

@@ -181,4 +181,8 @@ impl Encode for SharedTokenizer {
     fn encode(&self, text: &str) -> Vec<u32> {
         self.0.encode(text)
     }
+
+    fn reads_text(&self) -> bool {
+        self.0.reads_text()
+    }
 }

@@ -159,4 +159,9 @@ pub trait InferenceBackend: Send {
 /// Text to token ids.
 pub trait Encode: Send + Sync {
     fn encode(&self, text: &str) -> Vec<u32>;
+
+    /// Whether there is a way from text to ids: false for a model that came without a tokenizer.
+    fn reads_text(&self) -> bool {
+        true
+    }
 }

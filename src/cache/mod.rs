@@ -1,16 +1,20 @@
 //! The keys and values of every position so far, layer by layer: what makes a decode step cost one token.
 //!
-//! One allocation for keys and one for values, zero-initialised; its pages are touched when positions are written. A
-//! layer is stored in blocks of 64 positions of every head. In a block, keys lie with the position last and values as
+//! One allocation for keys and one for values, zero-initialised; its pages are touched when positions are written. They
+//! are stored in blocks of 64 positions of every layer and head, so that what is written so far lies together, in few and
+//! large pages. In a block, keys lie with the position last and values as
 //! they come, so that scores and weighted sums are both products of small row-major matrices:
 //!
 //! ```text
-//! keys    [L, blocks, H, D, 64]      scores = q [T, D] · keys [D, 64]
-//! values  [L, blocks, H, 64, D']     output = p [T, 64] · values [64, D']      D' = D up to whole vectors
+//! keys    [blocks, L, H, D, 64]      scores = q [T, D] · keys [D, 64]
+//! values  [blocks, L, H, 64, D']     output = p [T, 64] · values [64, D']      D' = D up to whole vectors
 //! ```
 //!
 //! [`KvCache::keys`] and [`KvCache::values`] give what was put in as `[N, H, D]`.
 
+use std::alloc::{Layout, handle_alloc_error};
+
+use crate::model::weights::memory::Values;
 use crate::tensor::MatrixRef;
 use crate::tensor::lanes::LANES;
 
@@ -37,8 +41,8 @@ pub struct CacheShape {
 #[derive(Debug)]
 pub struct KvCache {
     shape: CacheShape,
-    keys: Vec<f32>,   // [L, blocks, H, D, 64]
-    values: Vec<f32>, // [L, blocks, H, 64, D']
+    keys: Values,   // [blocks, L, H, D, 64]
+    values: Values, // [blocks, L, H, 64, D']
     /// Positions that went through all layers.
     length: usize,
     /// For each layer the positions that are written: more than `length` while a forward pass is under way.
@@ -48,7 +52,7 @@ pub struct KvCache {
 impl KvCache {
     pub fn new(shape: CacheShape) -> Self {
         let (keys, values) = Self::floats(shape);
-        Self { shape, keys: vec![0.0; keys], values: vec![0.0; values], length: 0, written: vec![0; shape.n_layer] }
+        Self { shape, keys: zeros(keys), values: zeros(values), length: 0, written: vec![0; shape.n_layer] }
     }
 
     /// What a cache of this shape holds, in bytes.
@@ -176,8 +180,14 @@ impl KvCache {
         Ok(numbers)
     }
 
-    /// Which [D, 64] or [64, D'] it is, counted through layers, blocks and heads.
+    /// Which [D, 64] or [64, D'] it is, counted through blocks, layers and heads.
     fn tile(&self, layer: usize, head: usize, block: usize) -> usize {
-        (layer * self.shape.n_ctx.div_ceil(BLOCK) + block) * self.shape.n_head + head
+        (block * self.shape.n_layer + layer) * self.shape.n_head + head
     }
+}
+
+/// Like any other allocation, it ends the program where the system has no memory left to give.
+fn zeros(length: usize) -> Values {
+    Values::zeros(length)
+        .unwrap_or_else(|_| handle_alloc_error(Layout::array::<f32>(length).unwrap_or(Layout::new::<f32>())))
 }

@@ -22,7 +22,7 @@ pub struct Gpt2Configuration {
     pub vocab_size: usize,
     /// Inside the root of every layer norm.
     pub layer_norm_epsilon: f64,
-    /// The end of text, inside the vocabulary.
+    /// The end of text, inside the vocabulary; the first where there are several.
     pub eos_token_id: Option<u32>,
     pub bos_token_id: Option<u32>,
 }
@@ -111,9 +111,10 @@ impl Gpt2Configuration {
         let vocab_size = required_size(&map, "vocab_size")?;
         // Small models carry the ids of the large one along (50256, where nobody said otherwise): an id outside the
         // vocabulary is never sampled, and so ends nothing.
-        let token_id = |key: &str| -> Result<Option<u32>, Problem> {
-            Ok(token_id(&map, key)?.filter(|&id| (id as usize) < vocab_size))
+        let token_ids = |key: &str| -> Result<Vec<u32>, Problem> {
+            Ok(token_ids(&map, key)?.into_iter().filter(|&id| (id as usize) < vocab_size).collect())
         };
+        let end_of_text = token_ids("eos_token_id")?;
         let configuration = Gpt2Configuration {
             n_layer: required_size(&map, "n_layer")?,
             n_head: required_size(&map, "n_head")?,
@@ -131,11 +132,12 @@ impl Gpt2Configuration {
                 None => 1e-5,
                 Some(value) => value.as_f64().ok_or_else(|| Problem::key("layer_norm_epsilon", "is not a number"))?,
             },
-            eos_token_id: token_id("eos_token_id")?,
-            bos_token_id: token_id("bos_token_id")?,
+            eos_token_id: end_of_text.first().copied(),
+            bos_token_id: token_ids("bos_token_id")?.first().copied(),
         };
         Ok(Gpt2File {
             configuration: configuration.checked()?,
+            end_of_text,
             tied: flag(&map, "tie_word_embeddings")?.unwrap_or(true),
         })
     }
@@ -145,6 +147,8 @@ impl Gpt2Configuration {
 #[derive(Clone, Debug)]
 pub struct Gpt2File {
     pub configuration: Gpt2Configuration,
+    /// Every id that ends a text: `eos_token_id` may be a list.
+    pub end_of_text: Vec<u32>,
     pub tied: bool,
 }
 
@@ -168,10 +172,13 @@ fn flag(map: &Map<String, Value>, key: &str) -> Result<Option<bool>, Problem> {
     value.as_bool().map(Some).ok_or_else(|| Problem::key(key, format!("is {}, not true or false", shortened(value))))
 }
 
-fn token_id(map: &Map<String, Value>, key: &str) -> Result<Option<u32>, Problem> {
-    let Some(value) = present(map, key) else { return Ok(None) };
-    let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-    id.map(Some).ok_or_else(|| Problem::key(key, format!("is {}, not one token id", shortened(value))))
+/// One id, or a list of them; none where the key is absent.
+fn token_ids(map: &Map<String, Value>, key: &str) -> Result<Vec<u32>, Problem> {
+    let Some(value) = present(map, key) else { return Ok(Vec::new()) };
+    let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids: Option<Vec<u32>> = ids.iter().map(id).collect();
+    ids.ok_or_else(|| Problem::key(key, format!("is {}, neither a token id nor a list of them", shortened(value))))
 }
 
 fn check_architecture(map: &Map<String, Value>) -> Result<(), Problem> {

@@ -29,6 +29,8 @@ pub struct ModelFile {
     /// As stored: `F32`, `F16`, `BF16`, `Q8_0`, `Q4_K_M`, …
     pub quant_kind: String,
     pub tokenizer_source: TokenizerSource,
+    /// The ids that end a text, by the configuration.
+    pub end_of_text: Vec<u32>,
     /// Tensors that the file has and the model does not use (mask buffers aside): for the log.
     pub unused: Vec<String>,
     /// Bytes of the tensors that are used, as stored.
@@ -79,6 +81,7 @@ pub struct GgufTokenizer {
 struct Plan {
     name: Option<String>,
     configuration: Gpt2Configuration,
+    end_of_text: Vec<u32>,
     /// Every tensor that the model uses; a head of its own, if there is one, as `lm_head.weight`.
     tensors: Vec<Stored>,
     /// As the file declares it, where it does.
@@ -152,6 +155,7 @@ fn load(
         weights: Weights::new(path, tensors),
         quant_kind,
         tokenizer_source: plan.tokenizer_source,
+        end_of_text: plan.end_of_text,
         unused: plan.unused,
         stored_bytes,
     })

@@ -76,14 +76,17 @@ impl Sampler {
     }
 }
 
-/// One pass, which also finds that something is left to choose from.
+/// One pass without a branch, which also finds that something is left to choose from; which token is at fault is looked for
+/// only when there is one.
 fn check(logits: &[f32]) -> Result<(), SamplingError> {
-    let mut left = false;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit.is_nan() || logit == f32::INFINITY {
-            return Err(SamplingError::NotANumber { id, logit });
-        }
+    let is_mistake = |logit: f32| logit.is_nan() | (logit == f32::INFINITY);
+    let (mut mistake, mut left) = (false, false);
+    for &logit in logits {
+        mistake |= is_mistake(logit);
         left |= logit > FILTERED;
+    }
+    if mistake && let Some(id) = logits.iter().position(|logit| is_mistake(*logit)) {
+        return Err(SamplingError::NotANumber { id, logit: logits[id] });
     }
     if left { Ok(()) } else { Err(SamplingError::NothingLeft { vocab_size: logits.len() }) }
 }

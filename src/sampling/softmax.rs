@@ -15,13 +15,8 @@ pub fn is_greedy(temperature: f32) -> bool {
 
 /// The id of the largest logit, of equal ones the lowest.
 pub fn argmax(logits: &[f32]) -> u32 {
-    let mut best = (0, FILTERED);
-    for (id, &logit) in (0u32..).zip(logits) {
-        if logit > best.1 {
-            best = (id, logit);
-        }
-    }
-    best.0
+    let highest = highest(logits);
+    logits.iter().position(|logit| *logit == highest).unwrap_or_default() as u32
 }
 
 /// Probabilities `[V]` of logits `[V]`: the maximum is subtracted, so that no exponential overflows, and the sum is taken

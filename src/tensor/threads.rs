@@ -1,16 +1,20 @@
 //! A few threads that wait for work: one call of [`Threads::run`] is one operation, split into parts.
 //!
-//! The caller is part 0. Workers look for the next operation for some microseconds, since the next one usually follows
-//! at once, and then park. With one thread there is no worker and `run` is a plain call.
+//! The caller is part 0. Workers look for the next operation for a while, since the next one usually follows at once, and
+//! then park. With one thread there is no worker and `run` is a plain call.
 #![allow(unsafe_code)] // a borrowed closure crosses to threads that outlive the borrow
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
-/// Looks at the counter before parking: some ten microseconds.
-const LOOKS_BEFORE_PARKING: usize = 4000;
+/// How long a thread looks before it parks: longer than from one token to the next, when one thread samples and writes, and
+/// too short to be a burden when the job is over. Waking a parked thread takes as long as a whole product.
+const LOOK_FOR: Duration = Duration::from_micros(300);
+/// Looks between two looks at the clock.
+const LOOKS: usize = 64;
 
 pub struct Threads {
     shared: Arc<Shared>,
@@ -118,11 +122,14 @@ fn serve(shared: &Shared, part: usize) {
 
 /// Looks for a while, then sleeps between looks: whoever makes the condition true unparks this thread.
 fn wait_until(condition: impl Fn() -> bool) {
-    for _ in 0..LOOKS_BEFORE_PARKING {
-        if condition() {
-            return;
+    let began = Instant::now();
+    while began.elapsed() < LOOK_FOR {
+        for _ in 0..LOOKS {
+            if condition() {
+                return;
+            }
+            std::hint::spin_loop();
         }
-        std::hint::spin_loop();
     }
     while !condition() {
         std::thread::park();

@@ -108,6 +108,10 @@ impl<'a> Fields<'a> {
                 self.refuse("prompt_ids", "exclusive", "prompt and prompt_ids exclude each other");
                 None
             }
+            (Some(_), None) if tokenizer.is_some_and(|tokenizer| !tokenizer.reads_text()) => {
+                self.refuse("prompt", "tokenizer", "the model has no tokenizer: send token ids as prompt_ids");
+                None
+            }
             (Some(value), None) => self.prompt_text(value),
             (None, Some(value)) => self.prompt_ids(value, limits.vocab_size),
         };

@@ -36,7 +36,8 @@ pub(super) fn plan_bytes(file: Arc<FileBytes>) -> Result<Plan, Problem> {
     unused.sort();
     let quant_kind = header.unsigned("general.file_type")?.and_then(file_type_name).map(String::from);
     let name = header.string("general.name")?.filter(|name| !name.is_empty()).map(String::from);
-    Ok(Plan { name, configuration, tensors, quant_kind, tokenizer_source, unused })
+    let end_of_text = configuration.eos_token_id.into_iter().collect();
+    Ok(Plan { name, configuration, end_of_text, tensors, quant_kind, tokenizer_source, unused })
 }
 
 fn check_architecture(header: &Header) -> Result<(), Problem> {

@@ -134,7 +134,8 @@ fn plan(file: Gpt2File, mut found: Tensors, tokenizer_source: TokenizerSource) -
         None => return Err(Problem::MissingTensor { tensor: HEAD.into() }),
     }
     let unused = found.into_keys().filter(|name| !is_mask_buffer(name)).collect();
-    Ok(Plan { name: None, configuration, tensors, quant_kind: None, tokenizer_source, unused })
+    let end_of_text = file.end_of_text;
+    Ok(Plan { name: None, configuration, end_of_text, tensors, quant_kind: None, tokenizer_source, unused })
 }
 
 /// Constants that older files carry along: the causal mask and its fill value.

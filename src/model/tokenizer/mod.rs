@@ -18,6 +18,7 @@ mod byte_pairs;
 mod error;
 mod gguf_bpe;
 mod hf_json;
+mod ids_only;
 mod json;
 mod literal;
 mod pre_split;
@@ -32,15 +33,19 @@ use super::file::TokenizerSource;
 pub use error::TokenizerError;
 pub use gguf_bpe::GgufBpe;
 pub use hf_json::HfJson;
+pub use ids_only::IdsOnly;
 pub use pre_split::{PreSplit, Words};
 pub use table::TokenTable;
 pub use utf8_stream::Utf8Stream;
 pub use vocabulary::{TokenKind, Vocabulary};
 
-/// The tokenizer that a model file names. `eos` is the id that ends a text by the model's configuration; a GGUF file says
+/// The tokenizer that a model file names. `eos` are the ids that end a text by the model's configuration; a GGUF file says
 /// so itself.
-pub fn open(source: &TokenizerSource, eos: Option<u32>) -> Result<Arc<dyn Tokenizer>, TokenizerError> {
-    let eos = eos.as_slice();
+pub fn open(
+    source: &TokenizerSource,
+    eos: impl IntoIterator<Item = u32>,
+) -> Result<Arc<dyn Tokenizer>, TokenizerError> {
+    let eos: &[u32] = &eos.into_iter().collect::<Vec<_>>();
     Ok(match source {
         TokenizerSource::HfJson(path) => Arc::new(HfJson::from_tokenizer_json(path, eos)?),
         TokenizerSource::HfJsonText(text) => {
@@ -60,6 +65,11 @@ pub trait Tokenizer: Send + Sync {
     fn kind(&self) -> &'static str;
 
     fn encode(&self, text: &str) -> Vec<u32>;
+
+    /// Whether a prompt can be text: false where a model came without a tokenizer.
+    fn reads_text(&self) -> bool {
+        true
+    }
 
     /// Every token's bytes, and which of them end a text.
     fn table(&self) -> &TokenTable;

@@ -36,26 +36,41 @@ impl FileBytes {
         Ok(Arc::new(FileBytes::Mapped(map)))
     }
 
+    /// Tells the system that this range will be read once and then [released](FileBytes::release). It is then mapped in
+    /// small pages: a large one reaches beyond the range, and would come back whole when a neighbour is touched.
+    pub fn will_release(&self, range: &Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Some((map, pages)) = self.whole_pages(range) {
+            let _ = map.advise_range(memmap2::Advice::NoHugePage, pages.start, pages.len());
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+
     /// Tells the system that this range is not needed for now: its pages leave this process's memory (whole pages inside
     /// the range only), and would be read again from the file if touched.
-    pub fn release(&self, range: Range<usize>) {
-        const PAGE: usize = 4096; // a smaller step than the system's own is rounded by it
+    pub fn release(&self, range: &Range<usize>) {
         #[cfg(unix)]
-        if let FileBytes::Mapped(map) = self {
-            let begin = range.start.next_multiple_of(PAGE);
-            let end = range.end.min(map.len()) / PAGE * PAGE;
-            if begin < end {
-                #[allow(unsafe_code)]
-                // SAFETY: the map is private, read-only and backed by a file, and nothing was ever written to it: dropped
-                // pages come back with the same bytes, so no reference into the range can see a change.
-                let advised =
-                    unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, begin, end - begin) };
-                // Advice only: where the system refuses it, more memory stays in use and nothing else changes.
-                let _ = advised;
-            }
+        if let Some((map, pages)) = self.whole_pages(range) {
+            #[allow(unsafe_code)]
+            // SAFETY: the map is private, read-only and backed by a file, and nothing was ever written to it: dropped
+            // pages come back with the same bytes, so no reference into the range can see a change.
+            let advised =
+                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, pages.start, pages.len()) };
+            // Advice only: where the system refuses it, more memory stays in use and nothing else changes.
+            let _ = advised;
         }
         #[cfg(not(unix))]
-        let _ = (range, PAGE);
+        let _ = range;
+    }
+
+    /// The pages that lie in this range of a map as a whole.
+    #[cfg(unix)]
+    fn whole_pages(&self, range: &Range<usize>) -> Option<(&Mmap, Range<usize>)> {
+        const PAGE: usize = 4096; // a smaller step than the system's own is rounded by it
+        let FileBytes::Mapped(map) = self else { return None };
+        let pages = range.start.next_multiple_of(PAGE)..range.end.min(map.len()) / PAGE * PAGE;
+        (!pages.is_empty()).then_some((map, pages))
     }
 }
 

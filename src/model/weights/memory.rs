@@ -1,5 +1,5 @@
-//! Memory for weights that are not used where the file was mapped, in the largest pages that the system gives: decoding
-//! reads all of it for each token, and with small pages a good part of that time goes into finding where a page lies.
+//! Memory for weights that are not used where the file was mapped, and for the cache, in the largest pages that the system
+//! gives: decoding reads all of it for each token, and with small pages a good part of that time goes into finding where a page lies.
 
 use std::ops::{Deref, DerefMut};
 
@@ -8,6 +8,7 @@ use memmap2::MmapMut;
 use crate::model::error::Problem;
 
 /// Zeros until they are written, on a cache line; only pages that were touched are held.
+#[derive(Debug)]
 pub struct Values {
     map: MmapMut,
     /// In bytes; a multiple of [`HUGE`] in memory, where the values are many enough for such a page.

@@ -87,4 +87,8 @@ impl Lanes for Avx512 {
     fn prefetch(self, at: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
+    #[inline(always)]
+    fn prefetch_near(self, at: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
 }

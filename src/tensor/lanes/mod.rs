@@ -58,9 +58,13 @@ pub trait Lanes: Copy {
     /// 2ⁿ, for whole n from −126 to 127.
     fn power_of_two(self, exponent: Self::Vector) -> Self::Vector;
 
-    /// Asks for the cache line at an address, which need not be a valid one.
+    /// Asks for the cache line at an address, which need not be a valid one: into the second-level cache, for later.
     #[inline(always)]
     fn prefetch(self, _at: *const f32) {}
+
+    /// The same into the first cache, for what is read next.
+    #[inline(always)]
+    fn prefetch_near(self, _at: *const f32) {}
 
     /// The sum of the lanes: i with i + 8, then + 4, + 2, + 1. The order is part of the result.
     #[inline(always)]

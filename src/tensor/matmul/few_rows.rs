@@ -1,4 +1,4 @@
-//! Few rows of x: W is read once, in order, eight of its rows at a time, as fast as memory gives it.
+//! Few rows of x: W is read once, in order, some of its rows at a time, as fast as memory gives it.
 
 use super::{FEW_ROWS, Product};
 use crate::tensor::lanes::{LANES, Lanes, for_each_instruction_set};
@@ -13,7 +13,8 @@ for_each_instruction_set! {
     pub(super) fn few_rows(product: Product, x: &[f32], weight: &[f32], out: SharedOutput<'_>, workspace: &mut [f32]) = few_rows_of
 }
 
-/// Eight rows of W at a time: y += x[k..k+8] · W[k..k+8, ..], for each row y of the output.
+/// One row of x: y += x[k..k + 4] · W[k..k + 4, ..], four rows of W at a time: as many streams as a processor follows by
+/// itself. Several rows of x: eight at a time, so that each y is loaded and stored half as often.
 ///
 /// Several rows are summed in the workspace, where they lie a cache line more than a block apart: output rows of 1024 or
 /// 3072 numbers would all fall on the same lines of the first cache.
@@ -30,7 +31,7 @@ fn few_rows_of<L: Lanes>(
     if rows == 1 {
         // SAFETY: this part's columns.
         let y = unsafe { out.range(first..end) };
-        return stream_all::<L>(lanes, product, x, weight, y, end - first);
+        return stream_one::<L>(lanes, product, x, weight, y);
     }
     for first in (first..end).step_by(COLUMNS) {
         let end = (first + COLUMNS).min(end);
@@ -43,6 +44,67 @@ fn few_rows_of<L: Lanes>(
         stream_all::<L>(lanes, Product { first, end, ..product }, x, weight, y, STRIDE);
         for (row, y) in y.chunks_exact(STRIDE).enumerate() {
             unsafe { out.range(part(row)) }.copy_from_slice(&y[..end - first]);
+        }
+    }
+}
+
+/// y += x · W for one row over the columns `first..end` of W. y: [end − first].
+#[inline(always)]
+fn stream_one<L: Lanes>(lanes: L, product: Product, x: &[f32], weight: &[f32], y: &mut [f32]) {
+    const STEPS: usize = 4;
+    let Product { depth, columns, first, end, .. } = product;
+    let vectors = (end - first) / LANES;
+    assert!(x.len() == depth && weight.len() >= depth * columns && end <= columns && y.len() == end - first);
+    let edge = first + vectors * LANES..end;
+    for (block, x) in x.chunks(STEPS).enumerate() {
+        let k = block * STEPS;
+        // SAFETY: by the assertion; k + x.len() ≤ depth, first + 16 · vectors ≤ end.
+        unsafe {
+            let (w, y) = (weight.as_ptr().add(k * columns + first), y.as_mut_ptr());
+            match x.first_chunk::<STEPS>() {
+                Some(x) => one_row::<L, STEPS>(lanes, x, w, columns, y, vectors),
+                None => x.iter().enumerate().for_each(|(i, x)| {
+                    one_row::<L, 1>(lanes, &[*x], w.add(i * columns), columns, y, vectors);
+                }),
+            }
+        }
+        // the ragged right edge, one number at a time
+        for column in edge.clone() {
+            let y = &mut y[column - first];
+            for (i, x) in x.iter().enumerate() {
+                *y = x.mul_add(weight[(k + i) * columns + column], *y);
+            }
+        }
+    }
+}
+
+/// y += x[0..STEPS] · w[0..STEPS, ..], with the numbers of x kept in registers.
+///
+/// # Safety
+/// w: [STEPS, 16 · vectors] in rows of `w_stride` and y: [16 · vectors] must lie inside their buffers.
+#[inline(always)]
+unsafe fn one_row<L: Lanes, const STEPS: usize>(
+    lanes: L,
+    x: &[f32; STEPS],
+    w: *const f32,
+    w_stride: usize,
+    y: *mut f32,
+    vectors: usize,
+) {
+    let x = x.map(|x| lanes.splat(x));
+    // the processor sees that rows are read in order, but not where the next ones begin
+    for row in STEPS..2 * STEPS {
+        (0..2).for_each(|line| lanes.prefetch(w.wrapping_add(row * w_stride + line * LANES)));
+    }
+    for vector in 0..vectors {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (w, y) = (w.add(vector * LANES), y.add(vector * LANES));
+            let mut sum = lanes.load(y);
+            for (i, x) in x.iter().enumerate() {
+                sum = lanes.multiply_add(*x, lanes.load(w.add(i * w_stride)), sum);
+            }
+            lanes.store(sum, y);
         }
     }
 }
@@ -65,9 +127,8 @@ fn stream_all<L: Lanes>(lanes: L, product: Product, x: &[f32], weight: &[f32], y
         // SAFETY: by the assertions; k + steps ≤ depth, first + 16 · vectors ≤ end.
         unsafe {
             let (w, y) = (weight.as_ptr().add(k * columns + first), y.as_mut_ptr());
-            match (steps, rows) {
-                (8, 1) => stream.one_row::<L>(lanes, w, y),
-                (8, _) => stream.rows::<L, 8>(lanes, 0, w, y),
+            match steps {
+                8 => stream.rows::<L, 8>(lanes, 0, w, y),
                 _ => (0..steps).for_each(|i| stream.rows::<L, 1>(lanes, i, w.add(i * columns), y)),
             }
         }
@@ -114,31 +175,6 @@ impl Stream<'_> {
                     lanes.store(sum, y);
                     y = y.wrapping_add(self.y_stride);
                 }
-            }
-        }
-    }
-
-    /// The same for one row and eight steps, with the numbers of x kept in registers.
-    ///
-    /// # Safety
-    /// As `rows`.
-    #[inline(always)]
-    unsafe fn one_row<L: Lanes>(self, lanes: L, w: *const f32, y: *mut f32) {
-        let x = self.x[0].map(|x| lanes.splat(x));
-        // the processor sees that rows are read in order, but not where the next ones begin
-        for row in 8..16 {
-            (0..4).for_each(|line| lanes.prefetch(w.wrapping_add(row * self.w_stride + line * LANES)));
-        }
-        for vector in 0..self.vectors {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let (w, y) = (w.add(vector * LANES), y.add(vector * LANES));
-                let mut sum = lanes.load(y);
-                let w: [L::Vector; 8] = std::array::from_fn(|i| lanes.load(w.add(i * self.w_stride)));
-                for (w, x) in w.iter().zip(&x) {
-                    sum = lanes.multiply_add(*x, *w, sum);
-                }
-                lanes.store(sum, y);
             }
         }
     }

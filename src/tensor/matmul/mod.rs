@@ -1,6 +1,6 @@
 //! x · W + b with W as GPT-2's files have it, [K, N]: one row (decode), a few rows, many rows (prefill).
 //!
-//! Few rows are bound by the memory that W comes from: W is read once, in order, eight of its rows at a time, and the
+//! Few rows are bound by the memory that W comes from: W is read once, in order, a few of its rows at a time, and the
 //! output stays in the cache. Many rows are bound by arithmetic: a block of W is copied into panels as wide as a tile,
 //! and tiles of the output stay in registers. Either way each number of the output is the same chain of fused
 //! multiply-adds (see the module above), continued in the output between blocks.
