@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use llorch::harness::http::{Answer, Base, Request, send};
 use llorch::harness::process::{Command, Exit, Process, Signal};
+use llorch::harness::stream::{Caps, Stream};
 use llorch::pool::workers::supervision::Supervision;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -254,9 +255,11 @@ fn a_client_that_goes_away() {
     drop(socket);
     node.wait("/pools/pool-0/status", "idle", |pool| pool["slots_free"] == 1);
     // The worker itself is free again: the next job starts.
-    let stream = running(&node, "j-2");
+    let request = Request::post("/pools/pool-0/execute").json(&job("j-2"));
+    let stream = Stream::open(&node.base, &request, Caps::within(SOON)).unwrap().stream().unwrap();
+    stream.wait_for_event("started", SOON).unwrap();
     assert_eq!(node.post("/pools/pool-0/cancel", json!({"job_id": "j-2"})).status, 202);
-    assert_eq!(events(&stream.join().unwrap())[0].0, "started");
+    stream.wait_for_event("error", SOON).unwrap();
 }
 
 fn is_alive(pid: i64) -> bool {
