@@ -428,6 +428,7 @@ fn tokens() {
 
 /// An orchestrator that notes what it hears, and forgets the node once.
 fn the_orchestrator_is_told() {
+    type Notes = [(String, Value)];
     type Heard = Arc<Mutex<Vec<(String, Value)>>>;
     let heard: Heard = Arc::default();
     let notes = heard.clone();
@@ -449,18 +450,18 @@ fn the_orchestrator_is_told() {
     let url = orchestrator.to_string();
     let node = Node::start(slow(), &[("ORCHESTRATORD_URL", &url)]);
     let worker = slow_worker(&node);
-    let wait = |what: &str, good: &dyn Fn(&[(String, Value)]) -> bool| {
+    let wait = |what: &str, good: &dyn Fn(&Notes) -> bool| {
         let until = Instant::now() + SOON;
         while !good(&heard.lock().unwrap()) {
             assert!(Instant::now() < until, "{what}");
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    let registered = |heard: &[(String, Value)]| heard.iter().filter(|(path, _)| path == "/v2/nodes/register").count();
+    let registered = |heard: &Notes| heard.iter().filter(|(path, _)| path == "/v2/nodes/register").count();
     wait("it registers again", &|heard| registered(heard) == 2);
     // The pace that was asked for, not the 10 s of the default.
     wait("it beats", &|heard| heard.len() > 8);
-    let serves = |heard: &[(String, Value)]| {
+    let serves = |heard: &Notes| {
         heard.iter().any(|(_, body)| {
             let pool = &body["pools"][0];
             pool["ready"] == true && pool["models"][0]["id"] == tiny("model.gguf") && pool["slots_free"] == 1
