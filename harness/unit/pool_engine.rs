@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use llorch::harness::http::{Base, Request, send};
+use llorch::harness::http::{Base, Request};
+use llorch::harness::stream::{Caps, Stream};
 use llorch::pool::adapter::llamacpp::engine_seed;
 use llorch::pool::engine::server::Plan;
 use llorch::pool::handoff::Handoff;
@@ -150,7 +151,7 @@ fn handoff_files() {
         ("engine", json!("abacus"), "abacus"),
         ("url", json!("https://127.0.0.1:1"), "url"),
         ("url", json!("nonsense"), "url"),
-        ("model", json!(null), "model"),
+        ("model", json!(null), "Model"),
     ] {
         let mut broken = good.clone();
         broken[field] = value;
@@ -249,16 +250,15 @@ fn an_engine_that_dies_in_a_stream() {
 
 fn cancel_waits_for_the_slot() {
     let node = bound(Play::Hangs);
-    let (base, request) =
-        (node.base.clone(), Request::post("/pools/pool-0/execute").json(&json!({"job_id": "j", "prompt": "hi"})));
-    let stream = std::thread::spawn(move || (send(&base, &request, SOON).unwrap().text(), Instant::now()));
-    node.wait("/pools/pool-0/status", "a lease", |pool| pool["slots_free"] == 0);
-    node.process.wait_for_line("the start", SOON, |line| line.text.contains("execute_start")).unwrap();
+    let request = Request::post("/pools/pool-0/execute").json(&json!({"job_id": "j", "prompt": "hi"}));
+    let stream = Stream::open(&node.base, &request, Caps::within(SOON)).unwrap().stream().unwrap();
+    stream.wait_for_tokens(1, SOON).unwrap();
+    assert_eq!(node.get("/pools/pool-0/status")["slots_free"], 0);
     let asked = Instant::now();
     assert_eq!(node.post("/pools/pool-0/cancel", json!({"job_id": "j"})).status, 202);
-    let (text, ended) = stream.join().unwrap();
-    let (name, error) = events(&text).last().unwrap().clone();
-    assert_eq!((name.as_str(), &error["code"]), ("error", &json!("CANCELLED")));
+    let error = stream.wait_for_event("error", SOON).unwrap();
+    let ended = Instant::now();
+    assert!(error.data.contains("CANCELLED"), "{}", error.data);
     let took = ended - asked;
     assert!((Duration::from_millis(150)..Duration::from_secs(3)).contains(&took), "{took:?}");
     node.process.wait_for_line("the proof", SOON, |line| line.text.contains("slot_idle")).unwrap();

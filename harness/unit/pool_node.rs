@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use llorch::harness::http::{Answer, Base, Request, send};
 use llorch::harness::process::{Command, Exit, Process, Signal};
+use llorch::harness::stream::{Caps, Stream};
 use llorch::pool::workers::supervision::Supervision;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -254,9 +255,11 @@ fn a_client_that_goes_away() {
     drop(socket);
     node.wait("/pools/pool-0/status", "idle", |pool| pool["slots_free"] == 1);
     // The worker itself is free again: the next job starts.
-    let stream = running(&node, "j-2");
+    let request = Request::post("/pools/pool-0/execute").json(&job("j-2"));
+    let stream = Stream::open(&node.base, &request, Caps::within(SOON)).unwrap().stream().unwrap();
+    stream.wait_for_event("started", SOON).unwrap();
     assert_eq!(node.post("/pools/pool-0/cancel", json!({"job_id": "j-2"})).status, 202);
-    assert_eq!(events(&stream.join().unwrap())[0].0, "started");
+    stream.wait_for_event("error", SOON).unwrap();
 }
 
 fn is_alive(pid: i64) -> bool {
@@ -425,6 +428,7 @@ fn tokens() {
 
 /// An orchestrator that notes what it hears, and forgets the node once.
 fn the_orchestrator_is_told() {
+    type Notes = [(String, Value)];
     type Heard = Arc<Mutex<Vec<(String, Value)>>>;
     let heard: Heard = Arc::default();
     let notes = heard.clone();
@@ -446,18 +450,18 @@ fn the_orchestrator_is_told() {
     let url = orchestrator.to_string();
     let node = Node::start(slow(), &[("ORCHESTRATORD_URL", &url)]);
     let worker = slow_worker(&node);
-    let wait = |what: &str, good: &dyn Fn(&[(String, Value)]) -> bool| {
+    let wait = |what: &str, good: &dyn Fn(&Notes) -> bool| {
         let until = Instant::now() + SOON;
         while !good(&heard.lock().unwrap()) {
             assert!(Instant::now() < until, "{what}");
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    let registered = |heard: &[(String, Value)]| heard.iter().filter(|(path, _)| path == "/v2/nodes/register").count();
+    let registered = |heard: &Notes| heard.iter().filter(|(path, _)| path == "/v2/nodes/register").count();
     wait("it registers again", &|heard| registered(heard) == 2);
     // The pace that was asked for, not the 10 s of the default.
     wait("it beats", &|heard| heard.len() > 8);
-    let serves = |heard: &[(String, Value)]| {
+    let serves = |heard: &Notes| {
         heard.iter().any(|(_, body)| {
             let pool = &body["pools"][0];
             pool["ready"] == true && pool["models"][0]["id"] == tiny("model.gguf") && pool["slots_free"] == 1
