@@ -35,9 +35,10 @@ pub fn run(transcript: &Transcript, label: &str) -> Run {
     Run { label: label.to_owned(), events }
 }
 
-/// The runner names a case's thread after its address.
+/// The runner names a case's thread `case N ADDRESS`; other streams are the session's own, asked before the cases.
 fn case_of_this_thread() -> String {
     let thread = std::thread::current();
-    let name = thread.name().unwrap_or("a stream");
-    name.rsplit(' ').next().unwrap_or(name).to_owned()
+    let address =
+        thread.name().and_then(|name| name.strip_prefix("case ")?.split_once(' ')).map(|(_, address)| address);
+    address.unwrap_or("before the cases").to_owned()
 }

@@ -191,8 +191,10 @@ fn tensor_count() -> usize {
     toy().tensors.len()
 }
 
+type Change = fn(&mut Manifest);
+
 fn not_comparable() {
-    let changes: [(&str, fn(&mut Manifest)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("model_digest", |it| it.model_digest = "bb22".to_owned()),
         ("architecture", |it| it.architecture = "llama".to_owned()),
         ("sizes.n_layer", |it| it.sizes.n_layer = 3),

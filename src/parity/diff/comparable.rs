@@ -45,9 +45,11 @@ pub(super) fn mismatches(reference: &Manifest, found: &Manifest, other_weights: 
         .collect()
 }
 
+type IsEmpty = fn(&Manifest) -> bool;
+
 /// Fields that one side leaves empty, so that nobody can say whether they are equal.
 pub(super) fn unknown(reference: &Manifest, found: &Manifest) -> Vec<&'static str> {
-    let is_empty: [(&'static str, fn(&Manifest) -> bool); 4] = [
+    let is_empty: [(&str, IsEmpty); 4] = [
         ("model_digest", |manifest| manifest.model_digest.is_empty()),
         ("sizes", |manifest| manifest.sizes.n_layer == 0),
         ("prompt_sha256", |manifest| manifest.prompt_sha256.is_empty()),

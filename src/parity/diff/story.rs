@@ -16,8 +16,9 @@ pub fn tell(diff: &Diff) -> String {
         Outcome::Parity => parity(diff, &mut text),
         Outcome::Divergence => divergence(diff, &mut text),
     }
-    for disagreement in &diff.disagreements {
-        point(&mut text, "Manifest", disagreement);
+    if let [disagreement, others @ ..] = diff.disagreements.as_slice() {
+        let more = if others.is_empty() { String::new() } else { format!("; and {} more of the kind", others.len()) };
+        point(&mut text, "Manifest", &format!("{disagreement}{more}"));
     }
     sides(diff, &mut text);
     if diff.rows.is_empty() {

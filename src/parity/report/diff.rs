@@ -91,8 +91,10 @@ fn conclusion(section: &mut Html, pair: &CapturePair) {
             (Some(first), ..) => first_divergence(block, pair, first),
             _ => block.say("p", "", &standing_counts(diff)),
         }
-        for disagreement in &diff.disagreements {
-            block.say("p", "", disagreement);
+        if let [disagreement, others @ ..] = diff.disagreements.as_slice() {
+            let more =
+                if others.is_empty() { String::new() } else { format!("; and {} more of the kind", others.len()) };
+            block.say("p", "class=quiet", &format!("{disagreement}{more}"));
         }
         if diff.profile != Profile::Exact {
             block.say("p", "class=quiet", &format!("Profile {}: {}", diff.profile.name(), diff.profile.reason()));
