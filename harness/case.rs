@@ -107,6 +107,7 @@ pub struct Case {
     /// Which of the checkpoints 0–12 it belongs to.
     pub checkpoint: Option<u8>,
     /// Which rung of the ladder it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rung: Option<u8>,
     /// Under a few hundred milliseconds, and part of the ten-second selection.
     pub quick: bool,

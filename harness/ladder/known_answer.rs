@@ -117,7 +117,7 @@ pub fn draws(worker: &Worker, reference: &Reference) -> Result<(), Finding> {
 /// A prompt and a temperature at which the likeliest token has about half of the probability, with the logits.
 fn undecided(reference: &Reference) -> Result<(String, f64, Vec<f64>), Finding> {
     let mut closest = f64::INFINITY;
-    for count in 0..DRAWN {
+    for count in 0..8 * DRAWN {
         let drawn = unseen_prompt();
         // a model that was trained on one kind of prompt is sure of what follows it: cut somewhere, it is less so
         let prompt: String = drawn.chars().take(1 + (7 * count) % drawn.chars().count()).collect();
@@ -129,13 +129,13 @@ fn undecided(reference: &Reference) -> Result<(String, f64, Vec<f64>), Finding> 
         }
         let temperature = (low * 1000.0_f64).round() / 1000.0;
         let share = largest(&softmax(&logits, temperature));
-        if (0.4..=0.6).contains(&share) {
+        if (0.35..=0.65).contains(&share) {
             return Ok((prompt, temperature, logits));
         }
         closest = closest.min((share - 0.5).abs());
     }
     let expected = "a temperature that gives the likeliest token half of the draws";
-    Err(Finding::unimplemented(expected, format!("none for {DRAWN} prompts, {closest:.2} away at best")))
+    Err(Finding::unimplemented(expected, format!("none for {} prompts, {closest:.2} away at best", 8 * DRAWN)))
 }
 
 fn largest(values: &[f64]) -> f64 {

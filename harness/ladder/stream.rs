@@ -13,6 +13,9 @@ use crate::harness::transcript::arrivals::BURST_SHARE;
 
 const PATIENCE: Duration = Duration::from_secs(110);
 
+/// A job of this length shows whether its tokens were held back.
+const LONG_ENOUGH: Duration = Duration::from_millis(300);
+
 /// One job, with the counter before and after.
 pub struct Counted {
     pub transcript: Transcript,
@@ -42,7 +45,13 @@ pub fn run(worker: &Worker) -> Result<Counted, Finding> {
 }
 
 pub fn arrives_as_computed(counted: &Counted) -> Result<(), Finding> {
-    let arrivals = counted.transcript.burst()?;
+    let transcript = &counted.transcript;
+    let (first, end) = (transcript.first_token_at().unwrap_or_default(), transcript.ended_at);
+    if end >= LONG_ENOUGH && first > end / 2 {
+        let found = format!("{first:.0?} of {end:.0?} had passed");
+        return Err(transcript.evidence(Finding::fail("the first of 96 tokens in the first half of the job", found)));
+    }
+    let arrivals = transcript.burst()?;
     if arrivals.largest_share <= BURST_SHARE {
         return Ok(());
     }

@@ -77,7 +77,7 @@ impl Scene {
     pub fn start_on_known_model(&mut self) -> Result<(), Finding> {
         let path = self.session.known_model()?;
         self.climb.reference = Some(Reference::open(&path)?);
-        self.start(super::start::Kind::Computes, false, &[])
+        self.start(super::start::Kind::Any, false, &[])
     }
 
     pub fn texts_are_the_references(&mut self) -> Result<(), Finding> {

@@ -12,7 +12,7 @@ use super::{Held, Scene};
 use crate::harness::Finding;
 use crate::harness::model_files::{self, Element, Form};
 use crate::harness::selection::ModelFormat;
-use crate::harness::target::{READY_WITHIN, Start, Worker, unique};
+use crate::harness::target::{READY_WITHIN, Start, Worker, free_port, unique};
 use crate::harness::{hostile_files, tiny_model};
 use crate::model::Gpt2Configuration;
 use crate::model::recipe::{Recipe, Size};
@@ -139,9 +139,10 @@ impl Scene {
     }
 
     pub(super) fn launch_on(&mut self, file: &Path, format: ModelFormat) -> Result<(), Finding> {
-        let start = self.session.start_on(file, format)?;
+        let port = free_port();
+        let start = self.session.start_on(file, format)?.port(port);
         let process = self.session.target.launch(&start)?;
-        self.launched = Some(Launched { process, ports: Vec::new(), hopeless: true });
+        self.launched = Some(Launched { process, ports: vec![("flag", port)], hopeless: true });
         Ok(())
     }
 
