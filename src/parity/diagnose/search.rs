@@ -123,10 +123,12 @@ fn local(
     if named.is_empty() {
         named.extend(recognised);
     }
-    if named.is_empty() && !small && place.step == 0 {
-        if let Some(pair) = case.pairs() {
-            return Some(pair.into_iter().map(|named| case.finding(vec![named], Vec::new())).collect());
-        }
+    if named.is_empty()
+        && !small
+        && place.step == 0
+        && let Some(pair) = case.pairs()
+    {
+        return Some(pair.into_iter().map(|named| case.finding(vec![named], Vec::new())).collect());
     }
     if named.is_empty() && small {
         return Some(Vec::new());

@@ -34,7 +34,8 @@ impl Cache {
     pub fn new(model: &Model<'_>, capacity: usize) -> Self {
         let configuration = model.configuration;
         let shape = [capacity, configuration.n_head, configuration.head_size()];
-        let empty = vec![Rc::new(Tensor::zeros(&shape)); configuration.n_layer];
+        let empty = Rc::new(Tensor::zeros(&shape));
+        let empty: Vec<Rc<Tensor>> = (0..configuration.n_layer).map(|_| Rc::clone(&empty)).collect();
         Self { keys: empty.clone(), values: empty }
     }
 }
