@@ -181,7 +181,9 @@ fn unknown_mistakes() {
         *tensor = Captured::f64(&tensor.shape.clone(), values);
         diagnosed(trial, &found).to_string()
     };
-    let cases: &[(&str, &dyn Fn(usize, f64) -> f64, &str)] = &[
+    /// A station, what is done to each of its numbers, and what is said of it.
+    type Mistake<'a> = (&'a str, &'a dyn Fn(usize, f64) -> f64, &'a str);
+    let cases: &[Mistake<'_>] = &[
         ("cp06.gelu", &|_, x| 2.0 * x, "constant ratio 2.0"),
         ("cp05.attn_out", &|_, x| -x, "the sign is the other way round"),
         ("cp06.c_proj", &|_, x| x + 0.25, "constant offset +0.25"),
