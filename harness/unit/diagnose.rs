@@ -12,6 +12,7 @@ use llorch::parity::oracle::{Honest, run};
 pub const TESTS: &[(&str, fn())] = &[
     ("diagnose/correct_runs", correct_runs),
     ("diagnose/two_at_once", two_at_once),
+    ("diagnose/any_two_at_once", any_two_at_once),
     ("diagnose/without_what_is_optional", without_what_is_optional),
     ("diagnose/a_changed_weight", a_changed_weight),
     ("diagnose/unknown_mistakes", unknown_mistakes),
@@ -91,6 +92,48 @@ fn two_at_once() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
+/// Pairs drawn from the whole catalogue, of faults that act on different stations: both are named.
+fn any_two_at_once() {
+    let trial = &trials().expect("models")[1];
+    let single: Vec<_> = Fault::all()
+        .filter(|entry| {
+            entry.reveal == Reveal::Ordinary && (1..=9).contains(&entry.lives) && entry.shows_in(3) != "cp03.step1.k"
+        })
+        .collect();
+    let mut told = Vec::new();
+    for draw in 0..150usize {
+        let (first, second) = (single[draw * 31 % single.len()], single[(draw * 17 + 5) % single.len()]);
+        let apart = !first.acts.iter().any(|station| second.acts.contains(station));
+        // Nothing added twice over is a block skipped, which is the name it then has.
+        let is_a_block = [Fault::AttentionSkipped, Fault::FeedForwardSkipped]
+            .iter()
+            .all(|fault| [first.fault, second.fault].contains(fault));
+        if !apart || is_a_block {
+            continue;
+        }
+        let found = faulty(trial, &[first.fault, second.fault], true);
+        let diagnosis = diagnosed(trial, &found);
+        // What the first leaves no trace of cannot be found: a mask before a softmax that is not taken, say.
+        let alone = faulty(trial, &[first.fault], true).tensors;
+        let shows = |other: Fault| {
+            let without =
+                if other == second.fault { alone.clone() } else { faulty(trial, &[second.fault], true).tensors };
+            without != found.tensors
+        };
+        for fault in [first.fault, second.fault] {
+            if !diagnosis.names(fault) && shows(fault) {
+                told.push(format!(
+                    "{:?} and {:?}: {fault:?} is not among {:?}",
+                    first.fault,
+                    second.fault,
+                    diagnosis.faults().collect::<Vec<_>>()
+                ));
+            }
+        }
+    }
+    assert!(told.is_empty(), "{} not named:\n{}", told.len(), told.join("\n"));
+}
+
 /// Captures of others may lack some tensors: the steps are then computed together, and the fault is named all the same.
 fn without_what_is_optional() {
     let trial = &trials().expect("models")[1];
@@ -138,7 +181,9 @@ fn unknown_mistakes() {
         *tensor = Captured::f64(&tensor.shape.clone(), values);
         diagnosed(trial, &found).to_string()
     };
-    let cases: &[(&str, &dyn Fn(usize, f64) -> f64, &str)] = &[
+    /// A station, what is done to each of its numbers, and what is said of it.
+    type Mistake<'a> = (&'a str, &'a dyn Fn(usize, f64) -> f64, &'a str);
+    let cases: &[Mistake<'_>] = &[
         ("cp06.gelu", &|_, x| 2.0 * x, "constant ratio 2.0"),
         ("cp05.attn_out", &|_, x| -x, "the sign is the other way round"),
         ("cp06.c_proj", &|_, x| x + 0.25, "constant offset +0.25"),

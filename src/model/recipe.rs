@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use super::configuration::Gpt2Configuration;
 use super::error::Problem;
 use super::weights::{Weight, Weights};
-pub use tokenizer::{END_OF_TEXT, FIRST_WORD};
+pub use tokenizer::{END_OF_TEXT, FIRST_WORD, tokenizer_json};
 pub use write::{OutputFormat, RecipeError};
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

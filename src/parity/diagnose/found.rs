@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::layers::Station;
 use crate::parity::capture::Capture;
-use crate::parity::oracle::{Cache, Given, Model, Operations, Pass, Tensor};
+use crate::parity::oracle::{Cache, Feed, Given, Honest, Model, Operations, Pass, Tensor};
 use crate::parity::{Place, Profile};
 
 /// The tensors of a trace that have a place in a GPT-2.
@@ -81,87 +81,118 @@ impl<'a> Found<'a> {
 
     /// A station from the trace's own tensors; `None` where it can't be: an unknown token, an earlier step not shown.
     pub fn recompute<O: Operations>(&self, place: Place, operations: &O) -> Option<Recomputed> {
-        let Place { station, layer, step } = place;
-        if station == Station::GeneratedIds {
-            return None; // of a whole generation, and of no pass
-        }
-        let given = Isolated { found: self, target: place };
-        let past = self.past(place)?;
+        let frame = self.frame(place.step, operations)?;
+        let given = Shown { found: self, step: place.step };
+        frame.recompute(&frame.pass(self, operations, &given)?, place)
+    }
+
+    /// The surroundings of a pass: what is fed, and what the cache held before.
+    pub fn frame<O: Operations>(&self, step: usize, operations: &O) -> Option<Frame> {
+        let (past, is_known) = self.past(step);
         if step == 0 {
-            let pass = Pass::new(self.model, operations, &self.tokens, self.start, &past, &given).ok()?;
-            return self.of(&pass, place);
+            let (start, tokens) = (self.start, self.tokens.clone());
+            return Some(Frame { tokens, start, position: start, past, is_known });
         }
         // A decode step: one token at the end of what is cached.
         let sampled = self.sampled();
         let mut history = self.tokens.clone();
         history.extend(sampled.get(..step)?);
         let cached = self.start + history.len() - 1;
-        let feed = operations.feed(step, &history, cached);
-        let token = [feed.token];
-        let pass = Pass::new(self.model, operations, &token, feed.start, &past, &given).ok()?;
-        debug_assert!(matches!(station, Station::CachedKeys | Station::CachedValues) && layer < past.keys.len());
-        self.of(&pass.at_position(feed.position), place)
+        let Feed { token, position, start } = operations.feed(step, &history, cached);
+        Some(Frame { tokens: vec![token], start, position, past, is_known })
     }
 
-    fn of<O: Operations>(&self, pass: &Pass<'_, O>, place: Place) -> Option<Recomputed> {
-        let Place { station, layer, .. } = place;
-        let mut tensor = pass.compute(station, layer).ok()?;
-        if matches!(station, Station::CachedKeys | Station::CachedValues) {
-            tensor = tensor.first_rows(pass.positions());
-        }
-        let mut stations = pass.computed();
-        stations.push((station, layer));
-        stations.sort_by_key(|(station, layer)| Place::new(*station, *layer, 0));
-        Some(Recomputed { tensor, stations })
-    }
-
-    /// The cache before the pass of a place, as the trace shows it. Before the prefill it is empty, but for the part that an
-    /// earlier chunk filled.
-    fn past(&self, place: Place) -> Option<Cache> {
-        let configuration = self.model.configuration;
-        let filled = self.start + if place.step > 0 { self.tokens.len() + place.step - 1 } else { 0 };
-        let shown = place.step.saturating_sub(1);
-        let mut cache = Cache::new(&self.model, self.start + self.tokens.len() + place.step + 1);
-        if filled == 0 {
-            return Some(cache);
-        }
-        for layer in 0..configuration.n_layer {
+    /// The cache before a pass, as the trace shows it, and for which layers that is known. Before the prefill it is empty, but
+    /// for the part that an earlier chunk filled.
+    fn past(&self, step: usize) -> (Cache, Vec<bool>) {
+        let layers = self.model.configuration.n_layer;
+        let filled = self.start + if step > 0 { self.tokens.len() + step - 1 } else { 0 };
+        let shown = step.saturating_sub(1);
+        let mut cache = Cache::new(&self.model, self.start + self.tokens.len() + step + 1);
+        let mut is_known = vec![true; layers];
+        for layer in (0..layers).filter(|_| filled > 0) {
             for (station, slots) in [(Station::CachedKeys, &mut cache.keys), (Station::CachedValues, &mut cache.values)]
             {
-                // Whoever was shown another shape has kept nothing: the step is then held against an empty cache.
+                // Whoever shows another shape has kept nothing: the step is then held against an empty cache.
                 if let Some(tensor) = self.usable(Place::new(station, layer, shown)) {
                     let mut slot = Tensor::zeros(&slots[layer].shape);
                     let width = slot.row_len();
                     slot.values[..filled * width].copy_from_slice(&tensor.values[..filled * width]);
                     slots[layer] = Rc::new(slot);
-                } else if layer <= place.layer && self.get(station, layer, shown).is_none() {
-                    return None; // not shown: what was there is not known
+                } else if self.get(station, layer, shown).is_none() {
+                    is_known[layer] = false;
                 }
             }
         }
-        Some(cache)
+        (cache, is_known)
     }
 }
 
-/// What a pass is given to compute one station: every tensor of the trace but that station's own.
-struct Isolated<'a> {
-    found: &'a Found<'a>,
-    target: Place,
+/// What surrounds a pass of a trace.
+pub struct Frame {
+    tokens: Vec<u32>,
+    start: usize,
+    position: usize,
+    past: Cache,
+    /// For each layer, whether what was cached before is shown.
+    is_known: Vec<bool>,
 }
 
-impl Given for Isolated<'_> {
-    fn tensor(&self, station: Station, layer: usize) -> Option<Rc<Tensor>> {
-        let place = Place::new(station, layer, self.target.step);
-        if place == self.target {
+impl Frame {
+    pub fn pass<'a, O: Operations>(
+        &'a self,
+        found: &Found<'a>,
+        operations: &'a O,
+        given: &'a dyn Given,
+    ) -> Option<Pass<'a, O>> {
+        let pass = Pass::new(found.model, operations, &self.tokens, self.start, &self.past, given).ok()?;
+        Some(pass.at_position(self.position))
+    }
+
+    /// A station of such a pass, from what the pass is given.
+    pub fn recompute<O: Operations>(&self, pass: &Pass<'_, O>, place: Place) -> Option<Recomputed> {
+        let Place { station, layer, .. } = place;
+        let of_a_pass = station != Station::GeneratedIds; // which are of a whole generation
+        let deepest = if station.is_of_a_layer() { layer + 1 } else { self.is_known.len() };
+        if !of_a_pass || !self.is_known[..deepest].iter().all(|known| *known) {
             return None;
         }
-        // A block's output has two names; where one is asked for, the other must not answer for itself.
-        let twin = match station {
-            Station::Block => Some(Place::new(Station::BlockOutput, layer, place.step)),
-            Station::BlockOutput => Some(Place::new(Station::Block, layer, place.step)),
-            _ => None,
-        };
-        let twin = twin.filter(|twin| *twin != self.target);
-        self.found.usable(place).or_else(|| self.found.usable(twin?))
+        let mut tensor = pass.compute(station, layer).ok()?;
+        if matches!(station, Station::CachedKeys | Station::CachedValues) {
+            tensor = tensor.first_rows(pass.positions());
+        }
+        let mut stations = pass.made_of(station, layer);
+        stations.sort_by_key(|(station, layer)| Place::new(*station, *layer, 0));
+        Some(Recomputed { tensor, stations })
+    }
+}
+
+/// What a pass is given: every tensor of the trace.
+pub struct Shown<'a> {
+    pub found: &'a Found<'a>,
+    pub step: usize,
+}
+
+impl Given for Shown<'_> {
+    fn tensor(&self, station: Station, layer: usize) -> Option<Rc<Tensor>> {
+        let shown = |station| self.found.usable(Place::new(station, layer, self.step));
+        // A block's output has two names.
+        let twin = (station == Station::BlockOutput).then_some(Station::Block);
+        shown(station).or_else(|| shown(twin?))
+    }
+}
+
+/// The same, and what a right pass makes of it before a fault first acts.
+pub struct Reused<'a> {
+    pub shown: Shown<'a>,
+    pub honest: &'a Pass<'a, Honest>,
+    /// Nothing from here on.
+    pub before: Option<Place>,
+}
+
+impl Given for Reused<'_> {
+    fn tensor(&self, station: Station, layer: usize) -> Option<Rc<Tensor>> {
+        let is_before = || self.before.is_some_and(|before| Place::new(station, layer, 0) < before);
+        self.shown.tensor(station, layer).or_else(|| is_before().then(|| self.honest.known(station, layer)).flatten())
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::found::{Found, Recomputed};
+use super::found::{Found, Frame, Recomputed, Reused, Shown};
 use super::measure::{allowed, difference};
 use super::{Diagnosis, Finding, Named, recognise, statistics};
 use crate::layers::Station;
 use crate::parity::Place;
 use crate::parity::capture::Capture;
 use crate::parity::faults::{Fault, Injected, Injection, differing};
-use crate::parity::oracle::{Honest, Operations, Request, Tensor, run};
+use crate::parity::oracle::{Honest, Operations as _, Pass, Request, Tensor, run};
 
 /// A fault explains a difference when it leaves no more than this part of it…
 const LEFT: f64 = 0.1;
@@ -24,12 +24,21 @@ const PAIRS: f64 = 3e8;
 pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Capture) -> Diagnosis {
     let (mut findings, mut not_isolated) = (Vec::new(), Vec::new());
     findings.extend(tokens(&mut found, reference));
-    let places: Vec<Place> = found.tensors.keys().copied().collect();
-    for place in places {
+    // One right pass for each step of the trace: what it computes for one place serves the others.
+    let steps: BTreeSet<usize> = found.tensors.keys().map(|place| place.step).collect();
+    let steps: Vec<(Shown<'_>, Frame)> = steps
+        .into_iter()
+        .filter_map(|step| Some((Shown { found: &found, step }, found.frame(step, &Honest)?)))
+        .collect();
+    let right: Vec<Right<'_>> = steps
+        .iter()
+        .filter_map(|(shown, frame)| Some(Right { step: shown.step, frame, pass: frame.pass(&found, &Honest, shown)? }))
+        .collect();
+    for place in found.tensors.keys().copied() {
         if place.station == Station::GeneratedIds {
             continue;
         }
-        match local(&found, place, &mut findings, false) {
+        match local(&found, &right, place, &mut findings, false) {
             Some(more) => findings.extend(more),
             None => not_isolated.push(place),
         }
@@ -37,8 +46,8 @@ pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Captu
     let differs = |reference: &Capture| !differing(reference, capture).is_empty();
     if findings.is_empty() && reference.is_some_and(differs) {
         // Nothing alone is off by more than rounding in f32, and yet the runs differ: a fault whose effect is small.
-        for place in found.tensors.keys().copied().collect::<Vec<_>>() {
-            let more = local(&found, place, &mut findings, true);
+        for place in found.tensors.keys().copied() {
+            let more = local(&found, &right, place, &mut findings, true);
             findings.extend(more.unwrap_or_default());
         }
     }
@@ -55,16 +64,23 @@ pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Captu
 
 /// One place on its own inputs; `None` where they are not shown. A difference that a fault found before explains is added
 /// to that one's places.
-fn local(found: &Found<'_>, place: Place, findings: &mut [Finding], small: bool) -> Option<Vec<Finding>> {
+fn local(
+    found: &Found<'_>,
+    right: &[Right<'_>],
+    place: Place,
+    findings: &mut [Finding],
+    small: bool,
+) -> Option<Vec<Finding>> {
     let shown = Rc::clone(found.tensors.get(&place)?);
-    let honest = found.recompute(place, &Honest)?;
+    let right = right.iter().find(|right| right.step == place.step)?;
+    let honest = right.frame.recompute(&right.pass, place)?;
     let effect = difference(place, &shown, &honest.tensor);
     let limit = allowed(place, honest.stations.len(), found.profile);
     let matters = if small { effect > 100.0 * ROUNDING } else { effect > limit };
     if !matters {
         return Some(Vec::new());
     }
-    let case = Case { found, place, shown: &shown, honest: &honest, effect, limit, small };
+    let case = Case { found, right, place, shown: &shown, honest: &honest, effect, limit, small };
 
     // What was found before, in this place
     let mut explained = false;
@@ -107,10 +123,12 @@ fn local(found: &Found<'_>, place: Place, findings: &mut [Finding], small: bool)
     if named.is_empty() {
         named.extend(recognised);
     }
-    if named.is_empty() && !small && place.step == 0 {
-        if let Some(pair) = case.pairs() {
-            return Some(pair.into_iter().map(|named| case.finding(vec![named], Vec::new())).collect());
-        }
+    if named.is_empty()
+        && !small
+        && place.step == 0
+        && let Some(pair) = case.pairs()
+    {
+        return Some(pair.into_iter().map(|named| case.finding(vec![named], Vec::new())).collect());
     }
     if named.is_empty() && small {
         return Some(Vec::new());
@@ -125,8 +143,16 @@ fn anywhere(injection: Injection) -> Injection {
     Injection { layer: None, ..injection }
 }
 
+/// A pass of the trace as it should be.
+struct Right<'a> {
+    step: usize,
+    frame: &'a Frame,
+    pass: Pass<'a, Honest>,
+}
+
 struct Case<'a> {
     found: &'a Found<'a>,
+    right: &'a Right<'a>,
     place: Place,
     shown: &'a Tensor,
     honest: &'a Recomputed,
@@ -136,12 +162,24 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// What an injected fault leaves of the difference, where it explains it.
-    fn explained<O: Operations>(&self, operations: &O) -> Option<f64> {
-        let faulty = self.found.recompute(self.place, operations)?;
+    /// What injected faults leave of the difference, where they explain it.
+    fn explained(&self, injected: &Injected) -> Option<f64> {
+        let shown = Shown { found: self.found, step: self.place.step };
+        let given = Reused { shown, honest: &self.right.pass, before: self.first_act(injected) };
+        let frame = self.found.frame(self.place.step, injected)?;
+        let faulty = frame.recompute(&frame.pass(self.found, injected, &given)?, self.place)?;
         let residual = difference(self.place, self.shown, &faulty.tensor);
         let limit = if self.small { self.effect } else { self.limit };
         (residual <= limit && residual <= LEFT * self.effect).then_some(residual)
+    }
+
+    /// The first of the steps that were computed on which a fault acts: everything before is as it should be. None for a fault
+    /// that changes what is fed.
+    fn first_act(&self, injected: &Injected) -> Option<Place> {
+        let feeds = |injection: &Injection| injection.fault.entry().lives == 12;
+        let acts = |(station, layer): &&(Station, usize)| injected.acts(*station, *layer);
+        let first = self.honest.stations.iter().find(acts).map(|(station, layer)| Place::new(*station, *layer, 0));
+        first.filter(|_| !injected.faults.iter().any(feeds))
     }
 
     /// Every way to make every fault that acts on one of the steps that were computed.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::revealing::{Trial, trials};
+use super::revealing::{Trial, TrialError, trials};
 use super::{Entry, Fault, Injected, Injection};
 use crate::parity::capture::{Capture, Tensor as Captured, Values};
 use crate::parity::diagnose::{Diagnosis, Found, diagnose};
@@ -60,7 +60,7 @@ impl Kill {
 }
 
 /// Injects every fault of the catalogue, in its first variant, into models of several shapes.
-pub fn kill_matrix() -> Result<KillMatrix, OracleError> {
+pub fn kill_matrix() -> Result<KillMatrix, TrialError> {
     let mut kills = Vec::new();
     let trials = trials()?;
     let mut prepared: BTreeMap<(usize, u8), (Trial, Run)> = BTreeMap::new();
@@ -80,6 +80,9 @@ pub fn kill_matrix() -> Result<KillMatrix, OracleError> {
     Ok(KillMatrix { kills })
 }
 
+/// The generated text, by a name like a tensor's.
+const TEXT: &str = "cp12.text";
+
 /// One variant of a fault on one model.
 pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) -> Result<Kill, OracleError> {
     let model = trial.model();
@@ -87,7 +90,9 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
     let faulty = run(&model, &trial.request(true), &Injected::from(injection))?;
     let (reference, found) = (honest.capture(&model), in_f32(faulty.capture(&model)));
     let differing = differing(&reference, &found);
-    let first = differing.first().map(|place| place.name());
+    // The text is no tensor: where it alone differs, it is what shows the fault.
+    let other_text = reference.manifest.generated_text != found.manifest.generated_text;
+    let first = differing.first().map(|place| place.name()).or_else(|| other_text.then(|| TEXT.to_owned()));
     let mut expected = entry.shows_in(trial.configuration.n_layer);
     // Of tensors with two names, the first in the order of execution.
     if let Some(layer) = expected.strip_prefix("cp08.block.").and_then(|layer| layer.parse::<usize>().ok()) {
@@ -98,10 +103,7 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
         .findings
         .first()
         .is_some_and(|finding| finding.faults.iter().any(|named| named.fault() == entry.fault));
-    let outcome = if expected == "cp12.text" {
-        // Text needs a tokenizer, which these models have not: the injection of the text is proved where one is.
-        if differing.is_empty() { Outcome::Killed } else { Outcome::Misplaced }
-    } else if first.is_none() {
+    let outcome = if first.is_none() {
         Outcome::Survived
     } else if first.as_deref() != Some(expected.as_str()) {
         Outcome::Misplaced
@@ -113,6 +115,7 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
         Outcome::Killed
     };
     let mut checkpoints: Vec<u8> = differing.iter().map(|place| checkpoint(*place)).collect();
+    checkpoints.extend(other_text.then_some(12));
     checkpoints.sort_unstable();
     checkpoints.dedup();
     Ok(Kill {

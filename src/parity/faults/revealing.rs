@@ -1,20 +1,37 @@
 //! Models and inputs on which faults are tried: recipe models of several shapes, and what an input must be like for a
 //! particular fault to show.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::Reveal;
-use crate::model::recipe::{Recipe, Size};
+use crate::model::error::Problem;
+use crate::model::recipe::{END_OF_TEXT, Recipe, Size, tokenizer_json};
+use crate::model::tokenizer::{HfJson, Tokenizer, TokenizerError};
 use crate::model::{Gpt2Configuration, ModelError, Weight, Weights};
 use crate::parity::oracle::{Honest, Model, OracleError, Request, run};
 
 /// A model with a prompt.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Trial {
     pub name: String,
     pub configuration: Gpt2Configuration,
     pub weights: Weights,
+    pub tokenizer: Arc<dyn Tokenizer>,
     pub tokens: Vec<u32>,
     /// How many tokens go through in a chunk before.
     pub start: usize,
+}
+
+/// Why there is no such trial.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    #[error("the recipe: {0}")]
+    Recipe(#[from] Problem),
+    #[error("its tokenizer: {0}")]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Run(#[from] OracleError),
 }
 
 /// Decode steps, and generated tokens, of every trial.
@@ -23,21 +40,17 @@ pub const GENERATED: usize = 5;
 
 impl Trial {
     /// A recipe model with a prompt of so many tokens.
-    pub fn recipe(
-        name: &str,
-        configuration: Gpt2Configuration,
-        seed: u64,
-        count: usize,
-    ) -> Result<Self, crate::model::error::Problem> {
-        // The rest of the recipe wants a vocabulary with its tokenizer in it: only the prompt's ids are made here.
+    pub fn recipe(name: &str, configuration: Gpt2Configuration, seed: u64, count: usize) -> Result<Self, TrialError> {
         let recipe = Recipe::new(configuration, seed)?;
         let configuration = recipe.configuration().clone();
         let tokens = (0..count as u64).map(|at| (33 + (at * 37 + seed * 11) % 90) as u32).collect();
-        Ok(Self { name: name.to_owned(), weights: recipe.weights(), configuration, tokens, start: 0 })
+        let text = tokenizer_json(configuration.vocab_size);
+        let tokenizer = Arc::new(HfJson::from_bytes(text.as_bytes(), Path::new(name), &[END_OF_TEXT])?);
+        Ok(Self { name: name.to_owned(), weights: recipe.weights(), tokenizer, configuration, tokens, start: 0 })
     }
 
     pub fn model(&self) -> Model<'_> {
-        Model { configuration: &self.configuration, weights: &self.weights, tokenizer: None }
+        Model { configuration: &self.configuration, weights: &self.weights, tokenizer: Some(self.tokenizer.as_ref()) }
     }
 
     pub fn request(&self, every_layer: bool) -> Request<'_> {
@@ -93,7 +106,7 @@ impl Trial {
 }
 
 /// The models of a kill matrix: nothing in them is a multiple of anything, and D is small enough that T = D is quick.
-pub fn trials() -> Result<Vec<Trial>, OracleError> {
+pub fn trials() -> Result<Vec<Trial>, TrialError> {
     let shape = |n_layer, n_head, head_size: usize, vocab_size| Gpt2Configuration {
         n_layer,
         n_head,
@@ -108,9 +121,5 @@ pub fn trials() -> Result<Vec<Trial>, OracleError> {
         ("3 layers, 2 heads of 8", shape(3, 2, 8, 271), 2, 5),
         ("4 layers, 5 heads of 4", shape(4, 5, 4, 289), 3, 9),
     ];
-    let trial = |(name, configuration, seed, count)| {
-        Trial::recipe(name, configuration, seed, count)
-            .map_err(|problem| OracleError::Model(problem.of(std::path::Path::new(name))))
-    };
-    models.into_iter().map(trial).collect()
+    models.into_iter().map(|(name, shape, seed, count)| Trial::recipe(name, shape, seed, count)).collect()
 }

@@ -34,7 +34,8 @@ impl Cache {
     pub fn new(model: &Model<'_>, capacity: usize) -> Self {
         let configuration = model.configuration;
         let shape = [capacity, configuration.n_head, configuration.head_size()];
-        let empty = vec![Rc::new(Tensor::zeros(&shape)); configuration.n_layer];
+        let empty = Rc::new(Tensor::zeros(&shape));
+        let empty: Vec<Rc<Tensor>> = (0..configuration.n_layer).map(|_| Rc::clone(&empty)).collect();
         Self { keys: empty.clone(), values: empty }
     }
 }
@@ -51,8 +52,15 @@ pub struct Pass<'a, O> {
     /// What the cache holds before this pass.
     pub past: &'a Cache,
     given: &'a dyn Given,
-    computed: RefCell<HashMap<(Station, usize), Rc<Tensor>>>,
+    computed: RefCell<HashMap<At, Rc<Tensor>>>,
+    /// What each station that was computed asked for, and was not given.
+    asked: RefCell<HashMap<At, Vec<At>>>,
+    /// The same of those that are being computed, the innermost last.
+    asking: RefCell<Vec<Vec<At>>>,
 }
+
+/// A station of a layer.
+type At = (Station, usize);
 
 impl<'a, O: Operations> Pass<'a, O> {
     /// A pass of tokens at positions `start..`, which is where they go in the cache.
@@ -75,7 +83,8 @@ impl<'a, O: Operations> Pass<'a, O> {
         if needed > n_ctx {
             return Err(OracleError::ContextFull { needed, n_ctx });
         }
-        Ok(Self { model, operations, tokens, position: start, start, past, given, computed: RefCell::default() })
+        let (computed, asked, asking) = Default::default();
+        Ok(Self { model, operations, tokens, position: start, start, past, given, computed, asked, asking })
     }
 
     /// The same with the first token at another learned position.
@@ -86,7 +95,8 @@ impl<'a, O: Operations> Pass<'a, O> {
     /// The same chunk, past and operations, with other tensors given.
     pub fn given<'b>(&'b self, given: &'b dyn Given) -> Pass<'b, O> {
         let Self { model, operations, tokens, position, start, past, .. } = *self;
-        Pass { model, operations, tokens, position, start, past, given, computed: RefCell::default() }
+        let (computed, asked, asking) = Default::default();
+        Pass { model, operations, tokens, position, start, past, given, computed, asked, asking }
     }
 
     /// T
@@ -104,8 +114,11 @@ impl<'a, O: Operations> Pass<'a, O> {
         if let Some(given) = self.given.tensor(station, layer) {
             return Ok(given);
         }
-        if let Some(known) = self.computed.borrow().get(&(station, layer)) {
-            return Ok(Rc::clone(known));
+        if let Some(asking) = self.asking.borrow_mut().last_mut() {
+            asking.push((station, layer));
+        }
+        if let Some(known) = self.known(station, layer) {
+            return Ok(known);
         }
         let tensor = Rc::new(self.compute(station, layer)?);
         self.computed.borrow_mut().insert((station, layer), Rc::clone(&tensor));
@@ -114,7 +127,16 @@ impl<'a, O: Operations> Pass<'a, O> {
 
     /// A station's tensor from its inputs, whether it is given or not.
     pub fn compute(&self, station: Station, layer: usize) -> Result<Tensor, ModelError> {
-        self.operations.station(self, station, layer)
+        self.asking.borrow_mut().push(Vec::new());
+        let tensor = self.operations.station(self, station, layer);
+        let asked = self.asking.borrow_mut().pop().unwrap_or_default();
+        self.asked.borrow_mut().insert((station, layer), asked);
+        tensor
+    }
+
+    /// A station's tensor if it was computed already.
+    pub fn known(&self, station: Station, layer: usize) -> Option<Rc<Tensor>> {
+        self.computed.borrow().get(&(station, layer)).cloned()
     }
 
     /// As a capture shows it: of the cache, the part that is filled.
@@ -126,9 +148,17 @@ impl<'a, O: Operations> Pass<'a, O> {
         })
     }
 
-    /// Which stations have been computed so far.
-    pub fn computed(&self) -> Vec<(Station, usize)> {
-        self.computed.borrow().keys().copied().collect()
+    /// Every station that went into one that was computed, and that was not given; itself among them.
+    pub fn made_of(&self, station: Station, layer: usize) -> Vec<(Station, usize)> {
+        let asked = self.asked.borrow();
+        let (mut all, mut next) = (Vec::new(), vec![(station, layer)]);
+        while let Some(at) = next.pop() {
+            if !all.contains(&at) {
+                all.push(at);
+                next.extend(asked.get(&at).into_iter().flatten());
+            }
+        }
+        all
     }
 
     /// What goes into a block: [T, C]

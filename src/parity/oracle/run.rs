@@ -72,8 +72,8 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
     cache = pass.cache()?;
 
     // Decode steps
-    let mut cached = history.len() - 1;
     for step in 1..=decodes {
+        let cached = history.len() - 1;
         if history.last().is_some_and(|id| model.ends_text(*id)) || cached >= n_ctx {
             break;
         }
