@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("http", 3),
     ("worker", 4),
     ("orchestrator", 5),
+    ("pool", 5),
     ("cli", 6),
 ];
 

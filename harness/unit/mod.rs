@@ -18,6 +18,12 @@ mod model_files;
 mod models;
 mod oddities;
 mod oracle;
+mod orchestrator_configuration;
+mod orchestrator_daemon;
+mod orchestrator_placement;
+mod orchestrator_queue;
+mod orchestrator_store;
+mod orchestrator_stream;
 mod pool_manager;
 mod process;
 mod puppets;
@@ -64,6 +70,12 @@ pub fn all() -> Vec<(String, fn())> {
         limits::TESTS,
         model_files::TESTS,
         oracle::TESTS,
+        orchestrator_configuration::TESTS,
+        orchestrator_daemon::TESTS,
+        orchestrator_placement::TESTS,
+        orchestrator_queue::TESTS,
+        orchestrator_store::TESTS,
+        orchestrator_stream::TESTS,
         pool_manager::TESTS,
         process::TESTS,
         reading::TESTS,

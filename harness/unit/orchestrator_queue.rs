@@ -11,7 +11,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("orchestrator_queue/drop_lru_drops_the_oldest_batch_task", drop_lru_drops_the_oldest_batch_task),
     ("orchestrator_queue/drop_lru_never_drops_an_interactive_task", drop_lru_never_drops_an_interactive_task),
     ("orchestrator_queue/unbounded", unbounded),
-    ("orchestrator_queue/what_was_admitted_comes_back_whatever_the_bound", what_was_admitted_comes_back_whatever_the_bound),
+    (
+        "orchestrator_queue/what_was_admitted_comes_back_whatever_the_bound",
+        what_was_admitted_comes_back_whatever_the_bound,
+    ),
     ("orchestrator_queue/one_that_cannot_be_placed_holds_up_nobody", one_that_cannot_be_placed_holds_up_nobody),
 ];
 

@@ -110,7 +110,10 @@ fn every_damaged_byte_is_named() {
                 let text = error.to_string();
                 assert!(text.contains("tasks.log") && text.contains(&format!("of {}", bytes.len())), "{text}");
             }
-            other => panic!("a flipped bit at {at} (the last record begins at {last}) passes: {:?}", other.map(|(_, found)| found)),
+            other => panic!(
+                "a flipped bit at {at} (the last record begins at {last}) passes: {:?}",
+                other.map(|(_, found)| found)
+            ),
         }
         assert_eq!(std::fs::read(&path).unwrap(), damaged, "the file is left as it was");
     }

@@ -6,8 +6,8 @@ pub mod completions;
 pub mod cpud;
 #[cfg(feature = "bdd")]
 pub mod list;
-pub mod pool_managerd;
 pub mod orchestratord;
+pub mod pool_managerd;
 pub mod recipe;
 #[cfg(feature = "bdd")]
 pub mod selftest;

@@ -118,8 +118,9 @@ async fn admit(
         return Err(ApiError::field(name, "session", message));
     }
     if let Err(error) = session.admits(spec.max_tokens) {
+        let remaining = session.remaining();
         undo_session();
-        return Err(error.engine(&spec.engine));
+        return Err(ApiError { budgets: Some(remaining), ..error.engine(&spec.engine) });
     }
     let make = |queue_position, predicted_start_ms| {
         let admitted = Admitted {
@@ -136,7 +137,10 @@ async fn admit(
     };
     let (task, turn) = match service.scheduler.admit(&spec, &model_names, &session, make) {
         Ok(Ok(admitted)) => admitted,
-        Ok(Err(error)) => return Err(error),
+        Ok(Err(error)) => {
+            undo_session();
+            return Err(error);
+        }
         Err(full) => {
             undo_session();
             return Err(queue_full(service, &full).engine(&spec.engine));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::sessions::Remaining;
 use crate::http::body::BodyError;
 use crate::http::correlation::CorrelationId;
 use crate::http::fields::FieldError;
@@ -137,6 +138,8 @@ pub struct ApiError {
     pub policy_label: Option<&'static str>,
     pub engine: Option<String>,
     pub details: Value,
+    /// What the session has left, where that is the reason.
+    pub budgets: Option<Remaining>,
 }
 
 impl ApiError {
@@ -148,6 +151,7 @@ impl ApiError {
             policy_label: None,
             engine: None,
             details: json!({}),
+            budgets: None,
         }
     }
 
@@ -221,6 +225,9 @@ pub async fn envelop(request: Request, next: Next) -> Response {
     answer.headers_mut().extend(kept);
     if error.code == Code::Unauthorized {
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(budgets) = error.budgets {
+        answer.headers_mut().extend(budgets.headers());
     }
     if let Some(wait) = error.retry_after_ms {
         answer.headers_mut().insert(header::RETRY_AFTER, wait.div_ceil(1000).into());

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 
@@ -66,7 +66,11 @@ impl Binding {
             let server = self.meet().await;
             let is_well = server.is_some();
             if is_well != was_well {
-                let human = if is_well { "Reaches the engine at ORCHD_LLAMACPP_URL" } else { "Loses the engine at ORCHD_LLAMACPP_URL" };
+                let human = if is_well {
+                    "Reaches the engine at ORCHD_LLAMACPP_URL"
+                } else {
+                    "Loses the engine at ORCHD_LLAMACPP_URL"
+                };
                 narrate("engine", &self.settings.pool_id, "", human);
             }
             was_well = is_well;
@@ -105,7 +109,9 @@ impl Binding {
             engine: ENGINE.to_owned(),
             engine_version: properties.map(|properties| properties.version.clone()).unwrap_or_default(),
             device_mask: String::new(),
-            models: properties.map(|properties| models(&properties.model_alias, &properties.model_path, properties.context_length)).unwrap_or_default(),
+            models: properties
+                .map(|properties| models(&properties.model_alias, &properties.model_path, properties.context_length))
+                .unwrap_or_default(),
         }
     }
 }
@@ -130,7 +136,7 @@ impl Upstream for Binding {
             let Some(server) = self.server().clone() else {
                 return Err(Refusal::Unreachable("the engine does not answer".to_owned()));
             };
-            let body = serde_json::to_vec(&with_cache(&job.body)).unwrap_or_default();
+            let body = serde_json::to_vec(&job.body).unwrap_or_default();
             let engine_job = EngineJob::read(&body, &server).await.map_err(refusal)?;
             let Some(place) = server.enter() else {
                 return Err(Refusal::Busy { pause: BUSY_PAUSE, message: "every slot works".to_owned() });
@@ -168,21 +174,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A prefix is used again where the task says that it may be.
-fn with_cache(body: &Value) -> Value {
-    let mut body = body.clone();
-    if body["kv_hint"] == "reuse" {
-        body["cache_prompt"] = true.into();
-    }
-    body
-}
-
 fn refusal(unfit: Unfit) -> Refusal {
     match unfit {
         Unfit::Request(ApiError::Invalid(errors)) => {
             Refusal::Invalid { message: "the engine can't run it".to_owned(), errors: json!(errors) }
         }
-        Unfit::Request(error) => Refusal::Failed { code: error.code().word().to_owned(), message: "the engine refuses it".to_owned() },
+        Unfit::Request(error) => {
+            Refusal::Failed { code: error.code().word().to_owned(), message: "the engine refuses it".to_owned() }
+        }
         Unfit::Engine(EngineError::Unreachable(reason)) => Refusal::Unreachable(reason),
         Unfit::Engine(error @ EngineError::Loading) => Refusal::Busy { pause: BUSY_PAUSE, message: error.to_string() },
         Unfit::Engine(error) => Refusal::Failed { code: "INTERNAL".to_owned(), message: error.to_string() },
