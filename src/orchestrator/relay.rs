@@ -141,6 +141,7 @@ impl Attempt<'_> {
                 }
                 self.fail(Code::NodeUnavailable, &format!("{place} can't be reached: {reason}"), &engine)
             }
+            Refusal::Broken(reason) => self.lost(&reason),
             Refusal::Invalid { message, errors } => {
                 let reasons: Vec<&str> = errors
                     .as_array()

@@ -53,7 +53,11 @@ impl Upstream for NodePool {
     fn execute<'a>(&'a self, job: &'a Job) -> Answer<'a, Result<Events, Refusal>> {
         Box::pin(async move {
             let answer = self.post("execute", &job.correlation, &job.body).send().await;
-            let answer = answer.map_err(|error| Refusal::Unreachable(describe(&error.without_url())))?;
+            let answer = answer.map_err(|error| {
+                let nobody = error.is_connect();
+                let reason = describe(&error.without_url());
+                if nobody { Refusal::Unreachable(reason) } else { Refusal::Broken(reason) }
+            })?;
             if answer.status() == StatusCode::OK {
                 let body: reqwest::Body = answer.into();
                 let body = Body::new(body).into_data_stream();
