@@ -45,10 +45,12 @@ pub enum Lane {
     Docker,
     Gpu,
     RealGpt2,
+    Hf,
+    Sshd,
 }
 
 impl Lane {
-    pub const ALL: [Lane; 4] = [Lane::RealLlama, Lane::Docker, Lane::Gpu, Lane::RealGpt2];
+    pub const ALL: [Lane; 6] = [Lane::RealLlama, Lane::Docker, Lane::Gpu, Lane::RealGpt2, Lane::Hf, Lane::Sshd];
 
     /// As in `@lane:real-llama`.
     pub fn word(self) -> &'static str {
@@ -57,6 +59,8 @@ impl Lane {
             Lane::Docker => "docker",
             Lane::Gpu => "gpu",
             Lane::RealGpt2 => "real-gpt2",
+            Lane::Hf => "hf",
+            Lane::Sshd => "sshd",
         }
     }
 
@@ -67,6 +71,8 @@ impl Lane {
             Lane::Docker => "REQUIRE_DOCKER",
             Lane::Gpu => "REQUIRE_GPU",
             Lane::RealGpt2 => "REQUIRE_REAL_GPT2",
+            Lane::Hf => "REQUIRE_HF",
+            Lane::Sshd => "REQUIRE_SSHD",
         }
     }
 
@@ -127,7 +133,7 @@ pub enum CaseError {
     ManyLevels(Titled),
     #[error("{0}: no requirement: a tag like @M0-W-1300, @SYS-6.3.4 or one of our own series, @LL-…")]
     NoRequirement(Titled),
-    #[error("{0}: the lane {1:?} is not one of real-llama, docker, gpu, real-gpt2")]
+    #[error("{0}: the lane {1:?} is not one of real-llama, docker, gpu, real-gpt2, hf, sshd")]
     UnknownLane(Titled, String),
     #[error("{0}: no steps")]
     NoSteps(Titled),

@@ -36,6 +36,11 @@ pub mod writers;
 // How fast it is
 pub mod bench;
 
+// A machine of a pool, and what it reaches: a hub, and another machine over SSH
+pub mod hub;
+pub mod pool_machine;
+pub mod sshd;
+
 // A worker that is wrong on purpose
 pub mod scripted;
 

@@ -279,6 +279,16 @@ pub fn kill_all() {
     }
 }
 
+/// A process that left our groups for a session of its own, and must not outlive the harness either.
+pub fn adopt(leader: i32) {
+    lock(&ALIVE).insert(leader);
+}
+
+/// It has ended, or is ended now by whoever adopted it.
+pub fn release(leader: i32) {
+    lock(&ALIVE).remove(&leader);
+}
+
 type Spawned = io::Result<(Child, Instant)>;
 type Spawner = Mutex<Sender<(Command, Sender<Spawned>)>>;
 

@@ -12,7 +12,7 @@ use super::case::{Case, Lane};
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
 use super::target::{SILENCE, Start, StartError, Target, Worker, unique};
-use super::{Finding, process, recognise, tiny_model};
+use super::{Finding, process, recognise, sshd, tiny_model};
 
 /// What the harness gives a worker that must be asked with a token, and what it gives it for its callback.
 pub const API_TOKEN: &str = "llorch-test-token-0123456789abcdef0123456789";
@@ -251,7 +251,12 @@ impl runner::Session for Session {
     }
 
     fn lane(&self, lane: Lane) -> Result<(), String> {
-        Err(format!("this version has no such lane yet ({})", lane.variable()))
+        match lane {
+            Lane::Hf if sshd::find_program("hf").is_some() => Ok(()),
+            Lane::Hf => Err("there is no `hf` on the PATH (pip install -U huggingface_hub)".to_owned()),
+            Lane::Sshd => sshd::missing().map(drop),
+            lane => Err(format!("this version has no such lane yet ({})", lane.variable())),
+        }
     }
 
     fn gate(&self, case: &Case) -> Result<(), Finding> {

@@ -9,6 +9,7 @@ mod job;
 mod log;
 mod metrics;
 mod model;
+mod pool_cli;
 mod sampling;
 mod selftest;
 mod stream;

@@ -12,6 +12,7 @@ pub mod jobs;
 mod logs;
 mod model;
 mod ordinary_client;
+pub mod pool_cli;
 mod scripted;
 pub mod start;
 pub mod stops;
@@ -49,6 +50,8 @@ pub struct Scene {
     /// Two ways to start a worker, and what each wrote.
     compared: model::Compared,
     haiku: haiku::Haiku,
+    /// A machine of a pool, where the scenario is about the pool's tool.
+    pool: pool_cli::PoolCli,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -85,6 +88,7 @@ impl Scene {
             runs: Vec::new(),
             compared: model::Compared::default(),
             haiku: haiku::Haiku::default(),
+            pool: pool_cli::PoolCli::default(),
             ordinary: None,
             held: Vec::new(),
             scripted: Vec::new(),

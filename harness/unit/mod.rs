@@ -24,7 +24,13 @@ mod orchestrator_placement;
 mod orchestrator_queue;
 mod orchestrator_store;
 mod orchestrator_stream;
+mod pool_catalog;
+mod pool_cli;
+mod pool_cli_checks;
+mod pool_engine;
 mod pool_manager;
+mod pool_node;
+mod pool_provision;
 mod process;
 mod puppets;
 mod reading;
@@ -76,7 +82,13 @@ pub fn all() -> Vec<(String, fn())> {
         orchestrator_queue::TESTS,
         orchestrator_store::TESTS,
         orchestrator_stream::TESTS,
+        pool_catalog::TESTS,
+        pool_cli::TESTS,
+        pool_cli_checks::TESTS,
+        pool_engine::TESTS,
         pool_manager::TESTS,
+        pool_node::TESTS,
+        pool_provision::TESTS,
         process::TESTS,
         reading::TESTS,
         recipe::TESTS,

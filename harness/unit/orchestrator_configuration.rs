@@ -214,14 +214,13 @@ fn every_wrong_field_is_named() {
         let error = read(&with(name, value.clone())).expect_err(name);
         assert_eq!(error.code, Code::InvalidParams, "{name}: {value}");
         assert!(error.message.contains(name), "{name} in: {}", error.message);
-        assert!(!error.message.contains("hidden words") && !error.details.to_string().contains("hidden words"));
+        assert!(!error.message.contains("hidden words") && !format!("{:?}", error.errors()).contains("hidden words"));
     }
 }
 
 fn all_that_is_wrong_is_listed() {
     let error = read(br#"{"ctx":0,"placement":{"mode":"x"},"nope":1}"#).expect_err("much");
-    let errors = error.details["errors"].as_array().unwrap();
-    let fields: Vec<&str> = errors.iter().filter_map(|error| error["field"].as_str()).collect();
+    let fields: Vec<&str> = error.errors().iter().map(|error| error.field.as_str()).collect();
     for name in ["task_id", "session_id", "workload", "prompt", "ctx", "placement.mode", "nope", "deadline_ms"] {
         assert!(fields.contains(&name), "{name} in {fields:?}");
     }

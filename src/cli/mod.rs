@@ -4,13 +4,17 @@
 pub mod bench;
 pub mod completions;
 pub mod cpud;
+pub mod infer;
 #[cfg(feature = "bdd")]
 pub mod list;
 pub mod orchestratord;
+pub mod pool;
 pub mod pool_managerd;
 pub mod recipe;
 #[cfg(feature = "bdd")]
 pub mod selftest;
+#[cfg(feature = "bdd")]
+pub mod serve;
 #[cfg(feature = "bdd")]
 pub mod verify;
 
@@ -41,8 +45,15 @@ enum Verb {
     /// Put the harness on trial: workers with one mistake each, which it must catch, and with one oddity, which it must accept.
     #[cfg(feature = "bdd")]
     Selftest(selftest::Flags),
+    /// Run an orchestrator, a pool manager and a worker on this machine, on the embedded model or one of your own.
+    #[cfg(feature = "bdd")]
+    Serve(serve::Flags),
     /// Write a model whose weights come from an exact integer recipe.
     Recipe(recipe::RecipeArgs),
+    /// The models and workers of a machine: what `llorch-pool` does, here or with --host.
+    Pool(Box<pool::Flags>),
+    /// Run one job on a worker, and print its text as it comes.
+    Infer(infer::Flags),
     /// Print the completions of a shell.
     Completions(completions::Flags),
 }
@@ -54,6 +65,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some((_, main)) = daemon {
         return main(arguments[1..].to_vec());
     }
+    // The words after the verb, as they were: another machine is to be told the same.
+    let raw = arguments.get(2..).unwrap_or_default().to_vec();
     match Llorch::parse_from(arguments).verb {
         #[cfg(feature = "bdd")]
         Verb::Verify(flags) => verify::main(flags),
@@ -63,7 +76,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Bench(flags) => bench::main(flags),
         #[cfg(feature = "bdd")]
         Verb::Selftest(flags) => selftest::main(flags),
+        #[cfg(feature = "bdd")]
+        Verb::Serve(flags) => serve::main(&flags),
         Verb::Recipe(flags) => recipe::run(&flags),
+        Verb::Pool(flags) => pool::verb(*flags, &raw, daemons()),
+        Verb::Infer(flags) => infer::main(flags),
         Verb::Completions(flags) => completions::main(flags, Llorch::command()),
     }
 }
@@ -75,12 +92,18 @@ const DAEMONS: &[(&str, Main)] = &[
     ("llorch-cpud", |arguments| cpud::main(arguments.into_iter())),
     ("pool-managerd", |arguments| pool_managerd::main(arguments.into_iter())),
     ("orchestratord", |arguments| orchestratord::main(arguments.into_iter())),
+    ("llorch-pool", |arguments| pool::carried(arguments, daemons())),
     #[cfg(feature = "bdd")]
     ("scripted-worker", |arguments| {
         let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
         crate::harness::scripted::main(&words)
     }),
 ];
+
+/// What this binary can start as itself.
+fn daemons() -> Vec<&'static str> {
+    DAEMONS.iter().map(|(name, _)| *name).collect()
+}
 
 /// Which cases, as flags.
 #[cfg(feature = "bdd")]

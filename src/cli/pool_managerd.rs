@@ -5,17 +5,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::pool::configuration::{Configuration, File, UsageError};
+use crate::pool::engine::provision;
 use crate::pool::start;
 
 /// One node: starts workers and engines, and runs jobs on them.
 ///
 /// Variables win over the file: POOL_MANAGERD_ADDR (127.0.0.1:9200), _RUNTIME_DIR (.runtime/engines), _WATCH_INTERVAL_MS
-/// (1000), _NODE_ID (the host's name), _MACHINE_ID, _ADDRESS, _POOLS (pool-0), _HEARTBEAT_INTERVAL_SECS (10), _MODELS_DIR
-/// (.test-models), _READY_DEADLINE_MS (60000), _HEALTH_INTERVAL_MS (10000), _DRAIN_DEADLINE_MS (30000);
-/// ORCHESTRATORD_URL: where to report; LLORCH_NODE_TOKEN, else LLORCH_API_TOKEN: who may ask, and what is shown to the
+/// (1000), _NODE_ID (the host's name), _MACHINE_ID, _ADDRESS, _POOLS (pool-0), _HEARTBEAT_INTERVAL_SECS (10), _BACKEND (cpu),
+/// _READY_DEADLINE_MS (60000), _HEALTH_INTERVAL_MS (10000), _DRAIN_DEADLINE_MS (30000); LLORCH_POOL_DIR (.): where the
+/// catalog and its models lie; ORCHESTRATORD_URL: where to report; LLORCH_NODE_TOKEN, else LLORCH_API_TOKEN: who may ask, and what is shown to the
 /// orchestrator. Exit: 0 after a stop, 1 when it did not start, 2 for a refused configuration, 130 at a second signal.
 #[derive(Debug, Parser)]
 #[command(name = "pool-managerd", version)]
@@ -23,6 +24,21 @@ struct Flags {
     /// A YAML file with the same settings, and with pools' workers, programs, the provisioning policy and the engine
     #[arg(long, value_name = "FILE", env = "POOL_MANAGERD_CONFIG")]
     config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Find llama-server or build it, start it on the model, write the handoff file, and stay until a signal ends it
+    Provision {
+        /// The YAML file: engine.source, engine.gpu, engine.flags, engine.model, cache_dir, …
+        #[arg(long, value_name = "FILE", env = "POOL_MANAGERD_CONFIG")]
+        config: PathBuf,
+        /// Only find or build the server; nothing is started
+        #[arg(long)]
+        build_only: bool,
+    },
 }
 
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -34,10 +50,13 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    match configure(flags.config) {
-        Ok(configuration) => start::run(configuration),
-        Err(error) => refuse(&error),
-    }
+    let outcome = match flags.verb {
+        Some(Verb::Provision { config, build_only }) => {
+            configure(Some(config)).map(|configuration| provision::run(configuration, build_only))
+        }
+        None => configure(flags.config).map(start::run),
+    };
+    outcome.unwrap_or_else(|error| refuse(&error))
 }
 
 fn refuse(error: &UsageError) -> ExitCode {

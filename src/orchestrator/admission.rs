@@ -120,7 +120,7 @@ async fn admit(
     if let Err(error) = session.admits(spec.max_tokens) {
         let remaining = session.remaining();
         undo_session();
-        return Err(ApiError { budgets: Some(remaining), ..error.engine(&spec.engine) });
+        return Err(error.engine(&spec.engine).budgets(remaining));
     }
     let make = |queue_position, predicted_start_ms| {
         let admitted = Admitted {
@@ -179,11 +179,7 @@ fn queue_full(service: &Orchestrator, full: &Full) -> ApiError {
         Policy::Reject => Code::AdmissionReject,
         Policy::DropLru => Code::QueueFullDropLru, // and no batch task there to drop
     };
-    ApiError {
-        retry_after_ms: Some(full.retry_after_ms),
-        policy_label: Some(full.policy.word()),
-        ..ApiError::new(code, "the queue is full")
-    }
+    ApiError::new(code, "the queue is full").policy(full.policy.word(), full.retry_after_ms)
 }
 
 /// Whether a pool could take the task, now or when it has a slot.

@@ -12,7 +12,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::engine::settings::EngineSettings;
-use crate::worker::access::Tokens;
+use crate::http::access::Tokens;
 
 pub use crate::worker::configuration::UsageError;
 
@@ -37,8 +37,10 @@ pub struct Configuration {
     pub access: Tokens,
     /// What this daemon shows to the orchestrator.
     pub node_token: Option<String>,
-    /// Where models are fetched to, and the catalog that lists them.
-    pub models_dir: PathBuf,
+    /// In which the catalog and its models lie.
+    pub pool_dir: PathBuf,
+    /// Of workers that are asked for without one.
+    pub backend: String,
     pub provisioning: Provisioning,
     /// How workers of a backend are started, where it is not this program's own worker.
     pub programs: BTreeMap<String, Vec<String>>,
@@ -93,14 +95,27 @@ pub enum Allow {
 }
 
 impl Provisioning {
+    /// Whether an engine may be built for a pool; the refusal is a sentence.
+    pub fn permits_engine(&self, pool_id: &str) -> Result<(), String> {
+        if self.allow == Allow::Never {
+            return Err("building an engine is not allowed on this node (provisioning.allow is never)".to_owned());
+        }
+        self.permits_pool(pool_id)
+    }
+
+    fn permits_pool(&self, pool_id: &str) -> Result<(), String> {
+        if self.pools.is_empty() || self.pools.iter().any(|pool| pool == pool_id) {
+            return Ok(());
+        }
+        Err(format!("provisioning is not allowed into pool {pool_id} (provisioning.pools)"))
+    }
+
     /// Whether `model_ref` may be fetched for a pool; the refusal is a sentence.
     pub fn permits(&self, pool_id: &str, model_ref: &str) -> Result<(), String> {
         if self.allow == Allow::Never {
             return Err("fetching is not allowed on this node (provisioning.allow is never)".to_owned());
         }
-        if !self.pools.is_empty() && !self.pools.iter().any(|pool| pool == pool_id) {
-            return Err(format!("fetching is not allowed into pool {pool_id} (provisioning.pools)"));
-        }
+        self.permits_pool(pool_id)?;
         if self.allow == Allow::Listed && !self.models.iter().any(|model| model == model_ref) {
             return Err(format!("{model_ref} is not among provisioning.models"));
         }
@@ -121,7 +136,8 @@ pub struct File {
     pools: Option<Vec<String>>,
     heartbeat_interval_secs: Option<serde_json::Number>,
     orchestratord_url: Option<String>,
-    models_dir: Option<String>,
+    pool_dir: Option<String>,
+    backend: Option<String>,
     ready_deadline_ms: Option<serde_json::Number>,
     health_interval_ms: Option<serde_json::Number>,
     drain_deadline_ms: Option<serde_json::Number>,
@@ -155,7 +171,8 @@ impl File {
             "pools" => self.pools.as_ref().map(|pools| pools.join(",")),
             "heartbeat_interval_secs" => number(&self.heartbeat_interval_secs),
             "orchestratord_url" => self.orchestratord_url.clone(),
-            "models_dir" => self.models_dir.clone(),
+            "pool_dir" => self.pool_dir.clone(),
+            "backend" => self.backend.clone(),
             "ready_deadline_ms" => number(&self.ready_deadline_ms),
             "health_interval_ms" => number(&self.health_interval_ms),
             "drain_deadline_ms" => number(&self.drain_deadline_ms),
@@ -165,7 +182,7 @@ impl File {
 }
 
 /// A setting's variable and its key in the file.
-const SETTINGS: [(&str, &str); 13] = [
+const SETTINGS: [(&str, &str); 14] = [
     ("POOL_MANAGERD_ADDR", "addr"),
     ("POOL_MANAGERD_RUNTIME_DIR", "runtime_dir"),
     ("POOL_MANAGERD_WATCH_INTERVAL_MS", "watch_interval_ms"),
@@ -175,7 +192,8 @@ const SETTINGS: [(&str, &str); 13] = [
     ("POOL_MANAGERD_POOLS", "pools"),
     ("POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS", "heartbeat_interval_secs"),
     ("ORCHESTRATORD_URL", "orchestratord_url"),
-    ("POOL_MANAGERD_MODELS_DIR", "models_dir"),
+    ("LLORCH_POOL_DIR", "pool_dir"),
+    ("POOL_MANAGERD_BACKEND", "backend"),
     ("POOL_MANAGERD_READY_DEADLINE_MS", "ready_deadline_ms"),
     ("POOL_MANAGERD_HEALTH_INTERVAL_MS", "health_interval_ms"),
     ("POOL_MANAGERD_DRAIN_DEADLINE_MS", "drain_deadline_ms"),
@@ -298,7 +316,8 @@ impl Configuration {
             orchestrator: reader.url("ORCHESTRATORD_URL"),
             access: node.as_ref().map(|(_, tokens)| tokens.clone()).unwrap_or_default(),
             node_token: node.map(|(first, _)| first),
-            models_dir: reader.path("POOL_MANAGERD_MODELS_DIR", ".test-models"),
+            pool_dir: reader.path("LLORCH_POOL_DIR", "."),
+            backend: reader.word("POOL_MANAGERD_BACKEND").unwrap_or_else(default_backend),
             ready_deadline: reader.milliseconds("POOL_MANAGERD_READY_DEADLINE_MS", 60_000),
             health_interval: reader.milliseconds("POOL_MANAGERD_HEALTH_INTERVAL_MS", 10_000),
             drain_deadline: reader.milliseconds("POOL_MANAGERD_DRAIN_DEADLINE_MS", 30_000),

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
@@ -22,6 +25,8 @@ use super::configuration::is_name;
 use super::node::Node;
 use super::registry::{Parts, Replica, Upstream};
 
+/// The `provisioning_mode` of engines that live and die with this daemon.
+pub const MANAGED: &str = "managed";
 /// The longest file that is read.
 const FILE_BYTES: u64 = 1024 * 1024;
 /// Between two looks at an engine that is not ready.
@@ -161,6 +166,7 @@ impl Drop for Bound {
 
 /// Watches the folder, until it is dropped.
 pub async fn watch(node: Arc<Node>) {
+    sweep(&node.configuration.runtime_dir);
     let mut seen = BTreeMap::new();
     let mut folder_there = true;
     loop {
@@ -186,6 +192,19 @@ pub async fn watch(node: Arc<Node>) {
         tokio::select! {
             () = sleep(node.configuration.watch_interval) => {}
             () = node.look_again.notified() => {}
+        }
+    }
+}
+
+/// Removes what an earlier life of this daemon left behind: files of engines that it had started, and that are gone.
+fn sweep(folder: &Path) {
+    for path in list(folder).unwrap_or_default() {
+        let Ok(handoff) = read(&path) else { continue };
+        let gone = |pid: u32| i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH));
+        if handoff.provisioning_mode == MANAGED && handoff.pid.is_some_and(gone) {
+            let _ = std::fs::remove_file(&path);
+            let _ = handoff.api_key_file.map(std::fs::remove_file);
+            narrate(&path, "handoff_swept", "The handoff file of an engine that is gone was removed");
         }
     }
 }
@@ -286,6 +305,7 @@ async fn tend(node: Arc<Node>, handoff: Handoff) {
                 properties.version.clone()
             },
             models: handoff.models(),
+            context_length: Some(properties.context_length),
             device_mask: handoff.device_mask.clone(),
             pid: handoff.pid,
             slots_total: properties.slots,

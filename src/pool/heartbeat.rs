@@ -15,9 +15,9 @@ use tracing::{info, warn};
 
 use super::capabilities::Capabilities;
 use super::node::{FailureReport, Node};
-use super::status::Summary;
+use super::status::{ServedModel, Summary, served};
 use crate::http::correlation;
-use crate::worker::callback::describe;
+use crate::http::failure::describe;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -50,6 +50,7 @@ struct Heartbeat {
 struct PoolReport {
     #[serde(flatten)]
     summary: Summary,
+    models: Vec<ServedModel>,
     vram_free_bytes: u64,
 }
 
@@ -133,7 +134,7 @@ async fn heartbeat(node: &Node, orchestrator: &Url, capabilities: &Capabilities)
             .registry
             .pools()
             .iter()
-            .map(|pool| PoolReport { summary: Summary::of(pool), vram_free_bytes })
+            .map(|pool| PoolReport { summary: Summary::of(pool), models: served(pool), vram_free_bytes })
             .collect(),
         failures,
     };

@@ -24,6 +24,8 @@ pub struct Replica {
     pub engine_version: String,
     /// Every name under which its model may be asked for.
     pub models: Vec<String>,
+    /// Of its model, where it is known.
+    pub context_length: Option<u32>,
     pub device_mask: Option<String>,
     pub pid: Option<u32>,
     pub slots_total: usize,
@@ -50,6 +52,7 @@ pub struct Parts {
     pub engine: String,
     pub engine_version: String,
     pub models: Vec<String>,
+    pub context_length: Option<u32>,
     pub device_mask: Option<String>,
     pub pid: Option<u32>,
     pub slots_total: usize,
@@ -64,6 +67,7 @@ impl Replica {
             engine: parts.engine,
             engine_version: parts.engine_version,
             models: parts.models,
+            context_length: parts.context_length,
             device_mask: parts.device_mask,
             pid: parts.pid,
             slots_total: parts.slots_total,

@@ -29,18 +29,36 @@ pub struct Summary {
     pub engine_version: Option<String>,
     pub replica_id: Option<String>,
     pub device_mask: Option<String>,
-    /// What the ready replicas serve, under every name that is known here.
-    pub models: Vec<String>,
+}
+
+/// A model that a pool can take jobs for, under one of the names that are known here.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+pub struct ServedModel {
+    pub id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u32>,
+}
+
+/// What the replicas that take jobs serve, each name once.
+pub fn served(pool: &Pool) -> Vec<ServedModel> {
+    let replicas = able(pool);
+    let named = replicas.iter().flat_map(|replica| {
+        replica.models.iter().map(|id| ServedModel { id: id.clone(), context_length: replica.context_length })
+    });
+    let mut models: Vec<ServedModel> = named.collect();
+    models.sort();
+    models.dedup_by(|one, other| one.id == other.id);
+    models
+}
+
+fn able(pool: &Pool) -> Vec<Arc<Replica>> {
+    pool.replicas().into_iter().filter(|replica| replica.is_ready() && !replica.is_draining()).collect()
 }
 
 impl Summary {
     pub fn of(pool: &Pool) -> Self {
-        let able: Vec<Arc<Replica>> =
-            pool.replicas().into_iter().filter(|replica| replica.is_ready() && !replica.is_draining()).collect();
+        let able = able(pool);
         let first = able.first();
-        let mut models: Vec<String> = able.iter().flat_map(|replica| replica.models.iter().cloned()).collect();
-        models.sort();
-        models.dedup();
         Self {
             pool_id: pool.id.clone(),
             ready: !able.is_empty() && !pool.is_draining(),
@@ -51,7 +69,6 @@ impl Summary {
             engine_version: first.map(|replica| replica.engine_version.clone()),
             replica_id: first.map(|replica| replica.id.clone()),
             device_mask: first.and_then(|replica| replica.device_mask.clone()),
-            models,
         }
     }
 }
@@ -99,6 +116,7 @@ pub struct PreparationView {
 pub struct PoolStatus {
     #[serde(flatten)]
     pub summary: Summary,
+    pub models: Vec<ServedModel>,
     pub replicas: Vec<ReplicaView>,
     pub preparation: PreparationView,
     pub last_error: Option<String>,
@@ -108,6 +126,7 @@ impl PoolStatus {
     pub fn of(pool: &Pool) -> Self {
         Self {
             summary: Summary::of(pool),
+            models: served(pool),
             replicas: pool.replicas().iter().map(|replica| ReplicaView::of(replica)).collect(),
             preparation: PreparationView { steps: pool.preparation.steps() },
             last_error: pool.last_error(),

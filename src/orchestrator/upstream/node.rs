@@ -117,7 +117,7 @@ impl Stream for Relayed {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            while let Some(event) = this.reader.next() {
+            while let Some(event) = this.reader.next_event() {
                 if let Some(event) = read_event(&event.name, &event.data).transpose() {
                     return Poll::Ready(Some(event));
                 }

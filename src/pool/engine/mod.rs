@@ -3,9 +3,10 @@
 //! `settings` is what the configuration says; `find` looks for a server that is there; `source`, `preflight` and `build`
 //! make one that is not; `server` starts it, waits until it is well, and stops it.
 
-// pub mod build;
+pub mod build;
 pub mod find;
-// pub mod preflight;
+pub mod preflight;
+pub mod provision;
 pub mod server;
 pub mod settings;
-// pub mod source;
+pub mod source;

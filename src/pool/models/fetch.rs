@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{sleep, timeout};
 
 use super::reference::{HubReference, is_inner_path};
+use crate::http::failure::describe;
 use crate::pool::preparation::Progress;
-use crate::worker::callback::describe;
 
 const ENDPOINT: &str = "https://huggingface.co";
 const ATTEMPTS: u32 = 5;

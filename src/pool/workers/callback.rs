@@ -73,11 +73,13 @@ pub async fn ready(Shared(node): Shared<Arc<Node>>, request: Request) -> Result<
     }
     let uri = sound_uri(&ready.uri)?;
     let answered = reach(&node, &uri, &worker.id).await;
-    answered.map_err(|reason| wrong("uri", "reachable", reason))?;
+    let health = answered.map_err(|reason| wrong("uri", "reachable", reason))?;
+    let context_length = health["context_length"].as_u64().and_then(|length| u32::try_from(length).ok());
     // Looked at again: while it was reached, the worker may have ended, and another start of it has another token.
     let worker = starting(&node, &ready.worker_id, &head.headers)?;
     worker.life.send_modify(|life| {
         life.uri = Some(uri);
+        life.context_length = context_length;
         life.state = State::Ready;
     });
     Ok(Json(Noted { worker_id: worker.id.clone(), state: State::Ready }))
@@ -153,14 +155,14 @@ fn sound_uri(text: &str) -> Result<Url, PoolError> {
     url.filter(loopback).ok_or_else(|| wrong("uri", "loopback", "expected http:// and a loopback address with a port"))
 }
 
-/// Whether the worker of this id answers there.
-async fn reach(node: &Node, uri: &Url, worker_id: &str) -> Result<(), String> {
+/// What the worker of this id says of itself there.
+async fn reach(node: &Node, uri: &Url, worker_id: &str) -> Result<Value, String> {
     let url = uri.join("health").map_err(|error| error.to_string())?;
     let answer = node.client.get(url).timeout(REACH_PATIENCE).send().await;
     let answer = answer.and_then(reqwest::Response::error_for_status).map_err(|_| "its /health does not answer")?;
     let health: Value = answer.json().await.map_err(|_| "its /health is not JSON")?;
     match health.get("worker_id").and_then(Value::as_str) {
-        Some(id) if id == worker_id => Ok(()),
+        Some(id) if id == worker_id => Ok(health),
         _ => Err("another worker answers there".to_owned()),
     }
 }

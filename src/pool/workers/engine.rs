@@ -1,15 +1,15 @@
 //! A worker whose backend is an engine: `llama-server`, found or built, started on the model, bound by its handoff file.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use super::{Worker, life};
-use crate::pool::engine::{find, server};
+use crate::pool::engine::{build, server};
+use crate::pool::handoff::MANAGED;
 use crate::pool::node::Node;
-use crate::pool::preparation::{Progress, StepKind};
+use crate::pool::preparation::StepKind;
 use crate::pool::registry::Replica;
 
 pub const BACKEND: &str = "llamacpp";
@@ -22,7 +22,15 @@ const BIND_LOOK: Duration = Duration::from_millis(20);
 pub async fn begin(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(server::Running, Arc<Replica>), String> {
     let pool = node.registry.find(&worker.spec.pool_id).ok_or("this node has no such pool")?.clone();
     let step = pool.preparation.begin(StepKind::EngineProvision, "engine", "Provide llama-server");
-    let binary = provide(node, worker, &step).await?;
+    let settings = &node.configuration.engine;
+    let may_build = node.configuration.provisioning.permits_engine(&worker.spec.pool_id);
+    let binary = match build::provide(settings, may_build, &step).await {
+        Ok(binary) => binary,
+        Err(reason) => {
+            step.fail(reason.clone());
+            return Err(reason);
+        }
+    };
     let model_path = worker.life.borrow().model_path.clone().ok_or("an engine needs a model")?;
     let plan = server::Plan {
         binary,
@@ -32,9 +40,9 @@ pub async fn begin(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(server::Ru
         replica_id: worker.id.clone(),
         runtime_dir: node.configuration.runtime_dir.clone(),
         log: worker.log.clone(),
-        settings: node.configuration.engine.clone(),
+        settings: settings.clone(),
         gpu_id: worker.spec.gpu_id,
-        provisioning_mode: "managed",
+        provisioning_mode: MANAGED,
     };
     let running = match server::start(&plan, &step).await {
         Ok(running) => running,
@@ -57,10 +65,4 @@ pub async fn begin(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(server::Ru
     worker.life.send_modify(|life| life.pid = Some(running.child.id()));
     life::publish(node, worker, &replica);
     Ok((running, replica))
-}
-
-async fn provide(node: &Node, worker: &Worker, step: &Progress) -> Result<PathBuf, String> {
-    step.phase("find", "Looking for llama-server");
-    let _ = (node, worker);
-    find::find()?.ok_or_else(|| "llama-server is neither named by LLAMA_SERVER_BIN nor on the PATH".to_owned())
 }

@@ -75,7 +75,7 @@ async fn run_once(node: &Arc<Node>, worker: &Arc<Worker>) -> (Ended, Duration) {
 /// What runs for a worker. An engine leaves traces on disk, which go when it does.
 enum Process {
     Worker(Child),
-    Engine(server::Running),
+    Engine(Box<server::Running>),
 }
 
 impl Process {
@@ -91,7 +91,7 @@ async fn begin_engine(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(Process
     let mut orders = worker.orders();
     tokio::select! {
         started = engine::begin(node, worker) => match started {
-            Ok((running, replica)) => Ok((Process::Engine(running), replica)),
+            Ok((running, replica)) => Ok((Process::Engine(Box::new(running)), replica)),
             Err(reason) => Err(Ended::Failed(reason)),
         },
         // Dropping the start takes back what it had begun.
@@ -165,6 +165,7 @@ fn enlist(node: &Node, worker: &Worker, life: &Life, uri: &Url) -> Arc<Replica> 
         engine: "llorch".to_owned(),
         engine_version: env!("CARGO_PKG_VERSION").to_owned(),
         models,
+        context_length: life.context_length,
         device_mask: worker.spec.gpu_id.map(|gpu| gpu.to_string()),
         pid: life.pid,
         slots_total: 1, // one job runs; the worker itself holds a short queue

@@ -71,6 +71,8 @@ pub struct Life {
     /// Where its model lies; none for the stub, which needs none, and none while it is fetched.
     pub model_path: Option<PathBuf>,
     pub uri: Option<Url>,
+    /// As the worker's health has it.
+    pub context_length: Option<u32>,
     /// Of this start: the next one has another.
     pub spawn_token: String,
     /// What its `/execute` asks for, where this node is guarded.
@@ -99,6 +101,7 @@ impl Worker {
             pid: None,
             model_path: None,
             uri: None,
+            context_length: None,
             spawn_token: String::new(),
             access_token: None,
             starts: 0,

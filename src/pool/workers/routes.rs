@@ -26,7 +26,8 @@ use crate::worker::error::{ApiError, InvalidRequest};
 pub struct StartRequest {
     /// `file:/absolute/path`, `hf:org/repo[@rev][::file=path]`, or an id of the node's catalog.
     pub model_ref: Option<String>,
-    /// `cpu`, `stub`, `llamacpp`, or one that this node's configuration names.
+    /// `cpu`, `stub`, `llamacpp`, `cuda`, `metal`, or one that this node's configuration names; its default where it is
+    /// left out.
     pub backend: Option<String>,
     pub gpu_id: Option<u32>,
     /// The first pool, where it is left out.
@@ -87,7 +88,7 @@ pub async fn read_optional<T: Default + for<'a> Deserialize<'a>>(
 pub async fn check(node: &Node, asked: StartRequest) -> Result<WorkerSpec, PoolError> {
     let pool_id = asked.pool_id.unwrap_or_else(|| node.configuration.pools.first().cloned().unwrap_or_default());
     node.registry.pool(&pool_id)?;
-    let backend = asked.backend.unwrap_or_else(|| "cpu".to_owned());
+    let backend = asked.backend.unwrap_or_else(|| node.configuration.backend.clone());
     if backend != ENGINE {
         let program = spawn::program(&backend, &node.configuration.programs, &node.program);
         program.map_err(|refusal| refuse_field("backend", "enum", refusal))?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Life, Worker};
 use crate::pool::children::{Command, Output};
+use crate::pool::local::program::Programs;
 
 /// What runs the workers of a backend: a program and its first arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,35 +16,26 @@ pub struct Program {
     backend: Option<String>,
 }
 
-/// Finds the program of a backend: the configured one; this program itself, which carries the CPU worker; or one beside it
-/// or on the path that is called `llorch-<backend>d`. The refusal is a sentence.
+/// Finds the program of a backend: the configured one, or the worker for it, which this program may carry itself. The
+/// refusal is a sentence.
 pub fn program(backend: &str, configured: &BTreeMap<String, Vec<String>>, own: &Path) -> Result<Program, String> {
     if let Some((path, arguments)) = configured.get(backend).and_then(|words| words.split_first()) {
         return Ok(Program { path: path.into(), arguments: arguments.to_vec(), backend: None });
     }
-    if backend == "cpu" || backend == "stub" {
-        let backend = Some(backend.to_owned());
-        if own.file_stem().is_some_and(|name| name == "llorch") {
-            return Ok(Program { path: own.into(), arguments: vec!["llorch-cpud".to_owned()], backend });
+    let name = match backend {
+        "cpu" | "stub" => "llorch-cpud",
+        "cuda" | "metal" | "candle" => "llorch-candled",
+        _ => {
+            let known = ["cpu", "stub", "cuda", "metal", "llamacpp"].into_iter();
+            let known: Vec<&str> = known.chain(configured.keys().map(String::as_str)).collect();
+            return Err(format!("there is no worker for the backend '{backend}'; allowed: {}", known.join(", ")));
         }
-        let path = find("llorch-cpud", own)
-            .ok_or_else(|| "llorch-cpud is neither beside this program nor on the PATH".to_owned())?;
-        return Ok(Program { path, arguments: Vec::new(), backend });
-    }
-    let is_word =
-        !backend.is_empty() && backend.len() <= 32 && backend.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let name = format!("llorch-{backend}d");
-    let path = if is_word { find(&name, own) } else { None };
-    let known: Vec<&str> =
-        ["cpu", "stub", "llamacpp"].into_iter().chain(configured.keys().map(String::as_str)).collect();
-    let refusal = || format!("there is no worker for the backend '{backend}'; allowed: {}", known.join(", "));
-    path.map(|path| Program { path, arguments: Vec::new(), backend: None }).ok_or_else(refusal)
-}
-
-/// A program beside this one, or on the path.
-fn find(name: &str, own: &Path) -> Option<PathBuf> {
-    let beside = own.parent().map(|folder| folder.join(name)).filter(|path| path.is_file());
-    beside.or_else(|| on_path(name))
+    };
+    let carries_all = own.file_stem().is_some_and(|stem| stem == "llorch");
+    let carried = if carries_all { vec!["llorch-cpud"] } else { Vec::new() };
+    let found = Programs { own: Some(own.to_owned()), carried }.find(name).map_err(|missing| missing.to_string())?;
+    let arguments = found.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    Ok(Program { path: found.path, arguments, backend: Some(backend.to_owned()) })
 }
 
 /// A program on the `PATH`.

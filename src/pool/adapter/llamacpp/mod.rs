@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::worker::callback::describe;
+use crate::http::failure::describe;
 use crate::worker::validate::Limits;
 pub use request::{EngineJob, Unfit, engine_seed};
 pub use run::{Ending, Event, Token};

@@ -35,7 +35,7 @@ pub enum Unfit {
 
 impl EngineJob {
     /// Reads and checks the body of `/execute`, as the contract has it, with two fields more: `n_probs` (0 to 100) and
-    /// `cache_prompt`.
+    /// `kv_hint` (`reuse`, `cold`).
     pub async fn read(body: &[u8], server: &LlamaCpp) -> Result<Self, Unfit> {
         let limits = server.limits();
         let extra = Extra::read(body);
@@ -127,10 +127,11 @@ impl Extra {
                 }
             },
         }
-        match object.get("cache_prompt") {
+        match object.get("kv_hint") {
             None | Some(Value::Null) => {}
-            Some(Value::Bool(cache)) => extra.cache_prompt = *cache,
-            Some(_) => extra.errors.push(FieldError::new("cache_prompt", "type", "expected a boolean")),
+            Some(Value::String(hint)) if hint == "reuse" => extra.cache_prompt = true,
+            Some(Value::String(hint)) if hint == "cold" => {}
+            Some(_) => extra.errors.push(FieldError::new("kv_hint", "enum", "expected reuse or cold")),
         }
         extra
     }

@@ -1,5 +1,6 @@
 //! One job on the engine: its stream, as the contract's events.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -20,6 +21,8 @@ const EVENT_BYTES: usize = 4 * 1024 * 1024;
 /// The contract's hard limit for a cancelled job.
 const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 const IDLE_LOOK: Duration = Duration::from_millis(20);
+/// A request that was cut before its first word may still be on its way to a slot: idle has to last this long.
+const UNSEEN_IDLE: Duration = Duration::from_millis(150);
 /// What the server puts for bytes that are no character.
 const REPLACEMENT: char = '\u{FFFD}';
 
@@ -77,21 +80,22 @@ impl LlamaCpp {
         events: &mpsc::Sender<Event>,
     ) -> Ending {
         let running = Running::begin(self);
+        let seen = AtomicBool::new(false);
         let ending = tokio::select! {
             // Dropping the other arm closes its connection: that is the engine's cancel.
             cause = stopped => Err(cause),
             () = events.closed() => Err(Cause::Cancelled),
-            ending = timeout(limit, self.stream(job, events)) => Ok(ending),
+            ending = timeout(limit, self.stream(job, events, &seen)) => Ok(ending),
         };
         match ending {
             Ok(Ok(Ok(ending))) => ending,
             Ok(Ok(Err(error))) => Ending::Error(Failure::from(&error)),
             Ok(Err(_)) => {
-                self.prove_idle(&running, job).await;
+                self.prove_idle(&running, job, seen.into_inner()).await;
                 Ending::error(Code::InferenceTimeout, "the job ran longer than this node allows")
             }
             Err(cause) => {
-                self.prove_idle(&running, job).await;
+                self.prove_idle(&running, job, seen.into_inner()).await;
                 Ending::error(
                     Code::Cancelled,
                     if cause == Cause::Draining { "the node stops this engine" } else { "the job was cancelled" },
@@ -101,12 +105,18 @@ impl LlamaCpp {
     }
 
     /// Waits until no slot works for this job any more.
-    async fn prove_idle(&self, running: &Running<'_>, job: &EngineJob) {
+    async fn prove_idle(&self, running: &Running<'_>, job: &EngineJob, seen: bool) {
         let closed = Instant::now();
+        let needed = if seen { Duration::ZERO } else { UNSEEN_IDLE };
+        let mut idle_since: Option<Instant> = None;
         let mut last = String::new();
         while closed.elapsed() < IDLE_PATIENCE {
             match self.working_slots().await {
                 Ok(working) if working <= running.others() => {
+                    if idle_since.get_or_insert_with(Instant::now).elapsed() < needed {
+                        sleep(IDLE_LOOK).await;
+                        continue;
+                    }
                     let idle_after_ms = closed.elapsed().as_millis() as u64;
                     info!(
                         actor = "llamacpp-http",
@@ -118,7 +128,10 @@ impl LlamaCpp {
                     );
                     return;
                 }
-                Ok(working) => last = format!("{working} slots work"),
+                Ok(working) => {
+                    idle_since = None;
+                    last = format!("{working} slots work");
+                }
                 // An engine that is gone works for nobody.
                 Err(EngineError::Unreachable(_)) => return,
                 Err(error) => last = error.to_string(),
@@ -135,7 +148,13 @@ impl LlamaCpp {
         );
     }
 
-    async fn stream(&self, job: &EngineJob, events: &mpsc::Sender<Event>) -> Result<Ending, EngineError> {
+    /// `seen` turns true with the engine's first word.
+    async fn stream(
+        &self,
+        job: &EngineJob,
+        events: &mpsc::Sender<Event>,
+        seen: &AtomicBool,
+    ) -> Result<Ending, EngineError> {
         let mut reading = Reading::new(job, events);
         reading.started(&self.properties.model_alias).await;
         let request =
@@ -145,10 +164,11 @@ impl LlamaCpp {
         loop {
             let chunk = answer.chunk().await;
             let gone = |reason: String| EngineError::Unreachable(reason);
-            let chunk = chunk.map_err(|error| gone(crate::worker::callback::describe(&error.without_url())))?;
+            let chunk = chunk.map_err(|error| gone(crate::http::failure::describe(&error.without_url())))?;
             let Some(bytes) = chunk else { return Err(gone("its stream ended before the job did".to_owned())) };
+            seen.store(true, Ordering::Relaxed);
             reader.feed(&bytes).map_err(|error| EngineError::Garbled(error.to_string()))?;
-            while let Some(event) = reader.next() {
+            while let Some(event) = reader.next_event() {
                 if let Some(ending) = reading.take(&event).await? {
                     return Ok(ending);
                 }

@@ -1,0 +1,273 @@
+//! `llorch serve`: an orchestrator, a pool manager and a worker on this machine, in one command.
+//!
+//! The daemons are this binary under their own names, in process groups of their own; they end with this command,
+//! however it ends. What they write goes to a folder that goes too, unless `--keep` names one.
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::harness::selection::ModelFormat;
+use crate::harness::tiny_model;
+use crate::http::shutdown::Shutdown;
+use crate::pool::children::{Child, Command, Output};
+
+const READY_PATIENCE: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(50);
+const REQUEST_PATIENCE: Duration = Duration::from_secs(3);
+/// A daemon that drains lets its running job end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// Given to the daemons: without them a guarded machine would be open.
+const PASSED_ON: [&str; 2] = ["LLORCH_API_TOKEN", "LLORCH_NODE_TOKEN"];
+/// Of a log, in an error.
+const TAIL_LINES: usize = 20;
+
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// The orchestrator's port on loopback; 0 chooses a free one
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    port: u16,
+    /// A model of your own instead of the embedded one: a .gguf or .safetensors file, or a folder
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// What runs it: cpu, llamacpp, or another backend that is installed
+    #[arg(long, default_value = "cpu", value_name = "NAME")]
+    backend: String,
+    /// Keep state and logs in this folder; without it, they go when the command ends
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+pub fn main(flags: &Flags) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("failed to start the runtime: {error}")),
+    };
+    match runtime.block_on(serve(flags)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(&message),
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("llorch serve: {message}");
+    ExitCode::FAILURE
+}
+
+/// Where everything is written. Removed at the end where nobody named it.
+enum Place {
+    Kept(PathBuf),
+    Scratch(tempfile::TempDir),
+}
+
+impl Place {
+    fn open(keep: Option<&Path>) -> std::io::Result<Self> {
+        match keep {
+            Some(folder) => {
+                std::fs::create_dir_all(folder)?;
+                Ok(Place::Kept(std::path::absolute(folder)?))
+            }
+            None => tempfile::Builder::new().prefix("llorch-serve-").tempdir().map(Place::Scratch),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Place::Kept(path) => path,
+            Place::Scratch(folder) => folder.path(),
+        }
+    }
+}
+
+async fn serve(flags: &Flags) -> Result<(), String> {
+    let shutdown = Shutdown::default();
+    // A second signal ends this process, and the kernel ends its children with it.
+    shutdown
+        .on_signals(|| std::process::exit(130))
+        .map_err(|error| format!("failed to listen for signals: {error}"))?;
+    let place = Place::open(flags.keep.as_deref()).map_err(|error| format!("failed to make a folder: {error}"))?;
+    let started = tokio::select! {
+        started = start(flags, place.path()) => started?,
+        // While it starts: dropping what was begun ends it.
+        () = shutdown.asked() => return Ok(()),
+    };
+    let (orchestrator, manager) = started;
+    tokio::select! {
+        () = shutdown.asked() => {}
+        exit = orchestrator.child.ended() => return Err(orchestrator.died(&exit.to_string())),
+        exit = manager.child.ended() => return Err(manager.died(&exit.to_string())),
+    }
+    eprintln!("llorch serve: stopping");
+    // The node first: it signs off, and its job may end.
+    manager.child.stop(STOP_PATIENCE).await;
+    orchestrator.child.stop(STOP_PATIENCE).await;
+    Ok(())
+}
+
+/// From nothing to a pool that takes tasks: the orchestrator and the pool manager.
+async fn start(flags: &Flags, place: &Path) -> Result<(Daemon, Daemon), String> {
+    let model = match &flags.model {
+        Some(path) => std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))?,
+        None => {
+            let format = if flags.backend == "llamacpp" { ModelFormat::Gguf } else { ModelFormat::Safetensors };
+            tiny_model::write(place, format).map_err(|error| format!("failed to write the embedded model: {error}"))?
+        }
+    };
+    if !model.exists() {
+        return Err(format!("there is no {}", model.display()));
+    }
+    let model_ref = format!("file:{}", model.display());
+    let front = address(flags.port)?;
+    let node = address(0)?;
+    let configuration = json!({"workers": [{"model_ref": model_ref, "backend": flags.backend, "supervise": true}]});
+    // JSON is YAML too.
+    let file = place.join("pool-managerd.yaml");
+    std::fs::write(&file, configuration.to_string()).map_err(|error| format!("{}: {error}", file.display()))?;
+
+    let orchestrator = Daemon::start(
+        place,
+        "orchestratord",
+        &[],
+        &[("ORCHD_ADDR", front.to_string()), ("ORCHD_STATE_DIR", place.join("state").display().to_string())],
+    )?;
+    let manager = Daemon::start(
+        place,
+        "pool-managerd",
+        &["--config".to_owned(), file.display().to_string()],
+        &[
+            ("POOL_MANAGERD_ADDR", node.to_string()),
+            ("POOL_MANAGERD_RUNTIME_DIR", place.join("engines").display().to_string()),
+            ("POOL_MANAGERD_NODE_ID", "local".to_owned()),
+            ("ORCHESTRATORD_URL", format!("http://{front}")),
+        ],
+    )?;
+    let client = Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
+    let deadline = Instant::now() + READY_PATIENCE;
+    wait_for(&client, &orchestrator, &format!("http://{front}/health"), deadline, |_| true).await?;
+    let pool = format!("http://{front}/v2/pools/pool-0/health");
+    tokio::select! {
+        ready = wait_for(&client, &manager, &pool, deadline, is_ready) => ready?,
+        exit = orchestrator.child.ended() => return Err(orchestrator.died(&exit.to_string())),
+    }
+    announce(front, node, &model_ref, &flags.backend, place);
+    Ok((orchestrator, manager))
+}
+
+/// The port asked for, or a free one. Between this look and the daemon's bind somebody else may take it: the daemon then
+/// says so and ends.
+fn address(port: u16) -> Result<SocketAddr, String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .map_err(|error| format!("port {port} can't be had: {error}; choose another with --port"))?;
+    listener.local_addr().map_err(|error| error.to_string())
+}
+
+/// A daemon of this command.
+struct Daemon {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    fn start(
+        place: &Path,
+        name: &'static str,
+        arguments: &[String],
+        environment: &[(&str, String)],
+    ) -> Result<Self, String> {
+        let program = std::env::current_exe().map_err(|error| format!("failed to find this program: {error}"))?;
+        let log = place.join(format!("{name}.log"));
+        let mut words = vec![name.to_owned()];
+        words.extend(arguments.iter().cloned());
+        let passed = PASSED_ON.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+        let given = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let child = Child::spawn(Command {
+            program,
+            arguments: words,
+            environment: passed.chain(given).collect(),
+            directory: Some(place.to_owned()),
+            output: Output::Log(log.clone()),
+        })
+        .map_err(|error| format!("failed to start {name}: {error}"))?;
+        Ok(Self { name, child, log })
+    }
+
+    fn died(&self, how: &str) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+        format!("{} ended ({how}); the end of its log:\n{tail}", self.name)
+    }
+}
+
+/// Waits until a route answers as it should, for as long as the daemon lives and the deadline allows.
+async fn wait_for(
+    client: &Client,
+    daemon: &Daemon,
+    url: &str,
+    deadline: Instant,
+    good: impl Fn(&Value) -> bool,
+) -> Result<(), String> {
+    let asking = async {
+        loop {
+            let mut request = client.get(url).timeout(REQUEST_PATIENCE);
+            if let Some(token) = first_token() {
+                request = request.bearer_auth(token);
+            }
+            if let Ok(answer) = request.send().await
+                && answer.status().is_success()
+                && answer.json().await.is_ok_and(|body: Value| good(&body))
+            {
+                return;
+            }
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = asking => Ok(()),
+        exit = daemon.child.ended() => Err(daemon.died(&exit.to_string())),
+        () = tokio::time::sleep_until(deadline.into()) => {
+            Err(daemon.died(&format!("was not ready within {} s", READY_PATIENCE.as_secs())))
+        }
+    }
+}
+
+/// What a client shows: the first of the tokens.
+fn first_token() -> Option<String> {
+    let tokens = std::env::var("LLORCH_API_TOKEN").ok()?;
+    Some(tokens.split(',').next()?.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+fn is_ready(pool: &Value) -> bool {
+    pool["ready"] == true
+}
+
+fn announce(front: SocketAddr, node: SocketAddr, model_ref: &str, backend: &str, place: &Path) {
+    let engine = if backend == "llamacpp" { "llamacpp" } else { "llorch" };
+    let task = json!({
+        "task_id": uuid::Uuid::new_v4(), "session_id": uuid::Uuid::new_v4(), "workload": "completion",
+        "model_ref": model_ref, "engine": engine, "ctx": 128, "priority": "interactive",
+        "prompt": tiny_model::REQUEST, "max_tokens": 64, "deadline_ms": 30000,
+    });
+    let bearer = if first_token().is_some() { " -H \"Authorization: Bearer $LLORCH_API_TOKEN\"" } else { "" };
+    let text = format!(
+        "ready: orchestrator http://{front} · pool manager http://{node} · model {model_ref}\n\
+         logs: {}\n\n\
+         Try it (Ctrl-C here stops everything):\n\
+         \x20 curl -s http://{front}/v2/tasks -H 'Content-Type: application/json'{bearer} \\\n\
+         \x20   -d {}\n\
+         \x20 curl -N http://{front}/v2/tasks/{}/events{bearer}\n",
+        place.display(),
+        crate::pool::local::spawn::shell_word(&task.to_string()),
+        task["task_id"].as_str().unwrap_or_default(),
+    );
+    let mut out = std::io::stdout();
+    // A reader that went away is no reason to stop serving.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
