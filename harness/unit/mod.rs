@@ -29,6 +29,8 @@ mod model_files;
 mod models;
 mod oddities;
 mod oracle;
+mod orchestrator_configuration;
+mod orchestrator_daemon;
 mod orchestrator_placement;
 mod orchestrator_queue;
 mod orchestrator_store;
@@ -100,6 +102,8 @@ pub fn all() -> Vec<(String, fn())> {
         llama_cpp::TESTS,
         model_files::TESTS,
         oracle::TESTS,
+        orchestrator_configuration::TESTS,
+        orchestrator_daemon::TESTS,
         orchestrator_placement::TESTS,
         orchestrator_queue::TESTS,
         orchestrator_store::TESTS,

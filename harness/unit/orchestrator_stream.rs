@@ -122,7 +122,7 @@ fn received(pieces: &[&[u8]]) -> Vec<(String, String)> {
     let mut events = Vec::new();
     for piece in pieces {
         reader.feed(piece).unwrap();
-        while let Some(Received { name, data, .. }) = reader.next() {
+        while let Some(Received { name, data, .. }) = reader.next_event() {
             events.push((name, data));
         }
     }

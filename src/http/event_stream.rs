@@ -49,7 +49,7 @@ impl EventReader {
     }
 
     /// The next whole event of what was fed.
-    pub fn next(&mut self) -> Option<Received> {
+    pub fn next_event(&mut self) -> Option<Received> {
         self.ready.pop_front()
     }
 

@@ -32,15 +32,15 @@ impl FieldError {
     }
 }
 
-pub fn object(body: &[u8]) -> Result<Map<String, Value>, FieldError> {
+pub fn object(body: &[u8]) -> Result<Map<String, Value>, Box<FieldError>> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => Err(FieldError::body("type", format!("expected a JSON object, found {}", kind(&other)))),
+        Ok(other) => Err(FieldError::body("type", format!("expected a JSON object, found {}", kind(&other))).into()),
         // The message of the parser may quote the prompt: its place is enough.
-        Err(error) => Err(FieldError::body(
-            "json",
-            format!("not JSON that can be read: line {}, column {}", error.line(), error.column()),
-        )),
+        Err(error) => {
+            let place = format!("not JSON that can be read: line {}, column {}", error.line(), error.column());
+            Err(FieldError::body("json", place).into())
+        }
     }
 }
 

@@ -118,8 +118,9 @@ async fn admit(
         return Err(ApiError::field(name, "session", message));
     }
     if let Err(error) = session.admits(spec.max_tokens) {
+        let remaining = session.remaining();
         undo_session();
-        return Err(error.engine(&spec.engine));
+        return Err(error.engine(&spec.engine).budgets(remaining));
     }
     let make = |queue_position, predicted_start_ms| {
         let admitted = Admitted {
@@ -136,7 +137,10 @@ async fn admit(
     };
     let (task, turn) = match service.scheduler.admit(&spec, &model_names, &session, make) {
         Ok(Ok(admitted)) => admitted,
-        Ok(Err(error)) => return Err(error),
+        Ok(Err(error)) => {
+            undo_session();
+            return Err(error);
+        }
         Err(full) => {
             undo_session();
             return Err(queue_full(service, &full).engine(&spec.engine));
@@ -175,11 +179,7 @@ fn queue_full(service: &Orchestrator, full: &Full) -> ApiError {
         Policy::Reject => Code::AdmissionReject,
         Policy::DropLru => Code::QueueFullDropLru, // and no batch task there to drop
     };
-    ApiError {
-        retry_after_ms: Some(full.retry_after_ms),
-        policy_label: Some(full.policy.word()),
-        ..ApiError::new(code, "the queue is full")
-    }
+    ApiError::new(code, "the queue is full").policy(full.policy.word(), full.retry_after_ms)
 }
 
 /// Whether a pool could take the task, now or when it has a slot.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::sessions::Remaining;
 use crate::http::body::BodyError;
 use crate::http::correlation::CorrelationId;
 use crate::http::fields::FieldError;
@@ -133,22 +134,24 @@ struct ErrorBody {
 pub struct ApiError {
     pub code: Code,
     pub message: String,
-    pub retry_after_ms: Option<u64>,
-    pub policy_label: Option<&'static str>,
-    pub engine: Option<String>,
-    pub details: Value,
+    more: Box<More>,
+}
+
+/// What only some errors say.
+#[derive(Clone, Debug, Default)]
+struct More {
+    retry_after_ms: Option<u64>,
+    policy_label: Option<&'static str>,
+    engine: Option<String>,
+    /// Everything that is wrong with the fields.
+    errors: Vec<FieldError>,
+    /// What the session has left, where that is the reason.
+    budgets: Option<Remaining>,
 }
 
 impl ApiError {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            retry_after_ms: None,
-            policy_label: None,
-            engine: None,
-            details: json!({}),
-        }
+        Self { code, message: message.into(), more: Box::default() }
     }
 
     pub fn not_found(what: &str, id: &str) -> Self {
@@ -160,15 +163,34 @@ impl ApiError {
         let names: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
         let reasons: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
         let message = format!("the request is refused for {}; {}", names.join(", "), reasons.join("; "));
-        Self { details: json!({ "errors": errors }), ..Self::new(Code::InvalidParams, message) }
+        let mut error = Self::new(Code::InvalidParams, message);
+        error.more.errors = errors.to_vec();
+        error
     }
 
     pub fn field(field: &str, constraint: &str, message: impl Into<String>) -> Self {
         Self::invalid(&[FieldError::new(field, constraint, message)])
     }
 
-    pub fn engine(self, engine: &str) -> Self {
-        Self { engine: Some(engine.to_owned()), ..self }
+    pub fn errors(&self) -> &[FieldError] {
+        &self.more.errors
+    }
+
+    pub fn engine(mut self, engine: &str) -> Self {
+        self.more.engine = Some(engine.to_owned());
+        self
+    }
+
+    pub fn budgets(mut self, remaining: Remaining) -> Self {
+        self.more.budgets = Some(remaining);
+        self
+    }
+
+    /// The admission policy that refused, and when to come back.
+    pub fn policy(mut self, label: &'static str, retry_after_ms: u64) -> Self {
+        self.more.policy_label = Some(label);
+        self.more.retry_after_ms = Some(retry_after_ms);
+        self
     }
 }
 
@@ -183,9 +205,9 @@ impl From<BodyError> for ApiError {
     }
 }
 
-impl From<FieldError> for ApiError {
-    fn from(error: FieldError) -> Self {
-        Self::invalid(&[error])
+impl From<Box<FieldError>> for ApiError {
+    fn from(error: Box<FieldError>) -> Self {
+        Self::invalid(&[*error])
     }
 }
 
@@ -203,26 +225,31 @@ pub async fn envelop(request: Request, next: Next) -> Response {
     let correlation = request.extensions().get::<CorrelationId>().cloned();
     let mut response = next.run(request).await;
     let Some(error) = response.extensions_mut().remove::<ApiError>() else { return response };
+    let ApiError { code, message, more } = error;
     let correlation_id = correlation.map(|id| id.as_str().to_owned()).unwrap_or_default();
+    let details = if more.errors.is_empty() { json!({}) } else { json!({"errors": more.errors}) };
     let body = ErrorBody {
-        code: error.code,
-        message: error.message,
-        retriable: error.code.is_retriable(),
-        retry_after_ms: error.retry_after_ms,
-        policy_label: error.policy_label.map(str::to_owned),
-        engine: error.engine,
+        code,
+        message,
+        retriable: code.is_retriable(),
+        retry_after_ms: more.retry_after_ms,
+        policy_label: more.policy_label.map(str::to_owned),
+        engine: more.engine,
         correlation_id,
-        details: error.details,
+        details,
     };
     let headers = std::mem::take(response.headers_mut());
     let mut answer = (response.status(), Json(Envelope { error: body })).into_response();
     let own = headers.into_iter().filter_map(|(name, value)| Some((name?, value)));
     let kept = own.filter(|(name, _)| *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE);
     answer.headers_mut().extend(kept);
-    if error.code == Code::Unauthorized {
+    if code == Code::Unauthorized {
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if let Some(wait) = error.retry_after_ms {
+    if let Some(budgets) = more.budgets {
+        answer.headers_mut().extend(budgets.headers());
+    }
+    if let Some(wait) = more.retry_after_ms {
         answer.headers_mut().insert(header::RETRY_AFTER, wait.div_ceil(1000).into());
         answer.headers_mut().insert("x-backoff-ms", wait.into());
     }

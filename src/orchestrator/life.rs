@@ -27,6 +27,8 @@ pub struct Life {
     next_id: u64,
     /// `started` has been written.
     pub started: bool,
+    /// A worker has begun it.
+    pub begun: bool,
     /// Token events written.
     pub tokens: u64,
     /// It has been placed a second time.
@@ -61,6 +63,7 @@ impl Life {
             task,
             session,
             started: false,
+            begun: false,
             tokens: 0,
             replaced: false,
             restored,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::configuration::{base_url, is_name};
-use super::error::{ApiError, Envelope};
+use super::error::{ApiError, Code, Envelope};
 use super::narration::narrate;
 use super::nodes::{ListedModel, NodeState, PoolReport, Registration};
 use super::server::Id;
@@ -27,6 +27,8 @@ use crate::http::fields::{self, FieldError, Fields, kind};
 /// When a node should report itself next.
 const NEXT_HEARTBEAT_MS: u64 = 10_000;
 const TEXT_BYTES: usize = 256;
+/// Of one pool.
+const MOST_SLOTS: u64 = 65_536;
 
 /// The body of a registration. Read by hand, so that every failure is listed; this type describes it.
 #[derive(ToSchema)]
@@ -85,7 +87,9 @@ pub struct HeartbeatPool {
     replica_id: Option<String>,
     ready: bool,
     draining: Option<bool>,
+    #[schema(maximum = 65536)]
     slots_free: u32,
+    #[schema(maximum = 65536)]
     slots_total: u32,
     vram_free_bytes: Option<u64>,
     engine: Option<String>,
@@ -278,7 +282,7 @@ impl Fields<'_> {
     }
 
     fn report(&mut self) -> Option<PoolReport> {
-        let slots = u32::MAX.into();
+        let slots = MOST_SLOTS;
         let pool_id = self.node_name("pool_id");
         let replica_id = if self.get("replica_id").is_some() { self.node_name("replica_id") } else { None };
         if self.get("ready").is_none() {
@@ -348,13 +352,20 @@ impl Fields<'_> {
     delete,
     path = "/v2/nodes/{id}",
     params(("id" = String, Path, description = "The node's id")),
-    responses((status = 204, description = "Gone"), (status = 404, description = "No such node", body = Envelope))
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, description = "No such node", body = Envelope),
+        (status = 409, description = "It is the engine that this orchestrator binds", body = Envelope),
+    )
 )]
 pub async fn remove(
     State(service): State<Arc<Orchestrator>>,
     Extension(correlation): Extension<CorrelationId>,
     Id(id): Id,
 ) -> Result<StatusCode, ApiError> {
+    if id == llamacpp::NODE && service.binding.is_some() {
+        return Err(ApiError::new(Code::Conflict, "the engine at ORCHD_LLAMACPP_URL is no node that could leave"));
+    }
     if !service.scheduler.state().nodes.remove(&id) {
         return Err(ApiError::not_found("node", &id));
     }

@@ -79,8 +79,13 @@ pub fn candidates(nodes: &Nodes) -> Vec<Candidate<'_>> {
     all.collect()
 }
 
+/// The name under which the pool lists the model.
+pub fn listed_as<'a>(report: &'a PoolReport, names: &[String]) -> Option<&'a str> {
+    report.models.iter().find(|model| names.contains(&model.id)).map(|model| model.id.as_str())
+}
+
 pub fn has_model(report: &PoolReport, names: &[String]) -> bool {
-    report.models.iter().any(|model| names.contains(&model.id))
+    listed_as(report, names).is_some()
 }
 
 pub fn serves(report: &PoolReport, engine: &str) -> bool {

@@ -20,6 +20,8 @@ use super::upstream::{EndData, ErrorData, Events, Job, Refusal, TokenData, Upstr
 
 /// How long a worker may take to stop before its connection is closed.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// How often to look whether a node that a silent stream comes from is still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// After the last event, for the end of the answer: a connection that was read to its end can be used again.
 const LAST_BYTES: Duration = Duration::from_millis(500);
 
@@ -40,7 +42,8 @@ enum Interruption {
 pub async fn run(life: &mut Life, lease: Lease) -> Outcome {
     let job_id = life.job_id();
     let task = life.task.clone();
-    let job = Job { body: task.execute_body(&job_id), job_id, correlation: task.admitted.correlation.clone() };
+    let job =
+        Job { body: task.execute_body(&job_id, &lease.model), job_id, correlation: task.admitted.correlation.clone() };
     narrate(
         "dispatch",
         &format!("{}/{}", lease.node_id, lease.pool_id),
@@ -138,6 +141,7 @@ impl Attempt<'_> {
                 }
                 self.fail(Code::NodeUnavailable, &format!("{place} can't be reached: {reason}"), &engine)
             }
+            Refusal::Broken(reason) => self.lost(&reason),
             Refusal::Invalid { message, errors } => {
                 let reasons: Vec<&str> = errors
                     .as_array()
@@ -202,8 +206,8 @@ impl Attempt<'_> {
                 }
                 event = events.next() => event,
                 () = quiet.as_mut() => {
-                    quiet.as_mut().reset(Instant::now() + silence);
                     // Nothing came for as long as it takes to call a node lost. It may only be thinking.
+                    quiet.as_mut().reset(Instant::now() + silence.min(LOOK));
                     let node = self.life.service.scheduler.state().nodes.state(&self.lease.node_id);
                     if matches!(node, Some(NodeState::Offline) | None) {
                         return self.lost("its node is gone");
@@ -266,7 +270,9 @@ impl Attempt<'_> {
 
     /// Now at the latest: the worker has begun, or sends tokens without having said so.
     fn started(&mut self, data: &Map<String, Value>) {
-        self.life.service.metrics.started(self.labels());
+        if !std::mem::replace(&mut self.life.begun, true) {
+            self.life.service.metrics.started(self.labels());
+        }
         self.life.start(data.get("seed").and_then(Value::as_u64));
         let human = format!("Runs on pool {} of node {}", self.lease.pool_id, self.lease.node_id);
         narrate("stream_start", &self.life.task.id().to_string(), &self.job.correlation, &human);
@@ -280,7 +286,9 @@ impl Attempt<'_> {
             let spec = self.life.task.spec();
             let waited = now_ms().saturating_sub(self.life.task.admitted.admitted_at_ms);
             self.life.service.metrics.first_token(&spec.engine, spec.priority, waited as f64);
-            self.life.start(None); // a worker that forgot to say so
+            if !self.life.started {
+                self.started(&Map::new()); // the worker forgot to say so
+            }
         }
         self.tokens += 1;
         self.life.tokens += 1;

@@ -31,6 +31,8 @@ pub struct Lease {
     pub replica_id: String,
     pub engine: String,
     pub engine_version: String,
+    /// The task's model, as the pool lists it.
+    pub model: String,
 }
 
 impl Lease {
@@ -234,6 +236,7 @@ impl Scheduler {
                 replica_id: report.replica_id.clone(),
                 engine: report.engine.clone(),
                 engine_version: report.engine_version.clone(),
+                model: placement::listed_as(report, &waiting.task.admitted.model_names).unwrap_or_default().to_owned(),
                 node_id: node_id.clone(),
                 key: key.clone(),
             });

@@ -70,6 +70,9 @@ impl Orchestrator {
         for task_id in self.tasks.finished(task) {
             self.store_later(&Record::TaskForgotten { task_id });
         }
+        for session_id in self.sessions.make_room() {
+            self.store_later(&Record::SessionGone { session_id });
+        }
     }
 
     /// Nobody reads this task's stream any more. It ends, unless somebody comes back in time.

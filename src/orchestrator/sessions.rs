@@ -2,7 +2,7 @@
 //!
 //! A budget counts tokens as they are relayed, and time while tasks run; several tasks of a session spend from the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -127,6 +127,10 @@ impl Session {
         Ok(())
     }
 
+    fn is_busy(&self) -> bool {
+        !self.state().running.is_empty()
+    }
+
     pub fn task_admitted(&self) {
         self.state().record.tasks += 1;
     }
@@ -165,25 +169,44 @@ impl Session {
     }
 }
 
+/// As many sessions are remembered; the oldest whose tasks are over make room.
+const REMEMBERED: usize = 20_000;
+
 /// All sessions.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    sessions: Mutex<HashMap<Uuid, Arc<Session>>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    sessions: HashMap<Uuid, Arc<Session>>,
+    /// The oldest first; those that were forgotten on demand may still be in it.
+    order: VecDeque<Uuid>,
+}
+
+impl Table {
+    fn insert(&mut self, session: Arc<Session>) {
+        let id = session.record().session_id;
+        if self.sessions.insert(id, session).is_none() {
+            self.order.push_back(id);
+        }
+    }
 }
 
 impl Sessions {
-    fn sessions(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Session>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn get(&self, id: Uuid) -> Option<Arc<Session>> {
-        self.sessions().get(&id).cloned()
+        self.table().sessions.get(&id).cloned()
     }
 
     /// The session, or a new one with these budgets; and whether it is new.
     pub fn get_or_create(&self, session_id: Uuid, budgets: Budgets) -> (Arc<Session>, bool) {
-        let mut sessions = self.sessions();
-        if let Some(session) = sessions.get(&session_id) {
+        let mut table = self.table();
+        if let Some(session) = table.sessions.get(&session_id) {
             return (session.clone(), false);
         }
         let session = Arc::new(Session::new(SessionRecord {
@@ -196,16 +219,39 @@ impl Sessions {
             tasks: 0,
             last_place: None,
         }));
-        sessions.insert(session_id, session.clone());
+        table.insert(session.clone());
         (session, true)
     }
 
     pub fn restore(&self, record: SessionRecord) {
-        self.sessions().insert(record.session_id, Arc::new(Session::new(record)));
+        let mut table = self.table();
+        table.sessions.remove(&record.session_id);
+        table.insert(Arc::new(Session::new(record)));
     }
 
     pub fn remove(&self, id: Uuid) -> bool {
-        self.sessions().remove(&id).is_some()
+        self.table().sessions.remove(&id).is_some()
+    }
+
+    /// Those that make room: the oldest that no task runs in.
+    pub fn make_room(&self) -> Vec<Uuid> {
+        let mut table = self.table();
+        let mut gone = Vec::new();
+        for _ in 0..table.order.len() {
+            if table.sessions.len() <= REMEMBERED {
+                break;
+            }
+            let Some(id) = table.order.pop_front() else { break };
+            match table.sessions.get(&id) {
+                Some(session) if session.is_busy() => table.order.push_back(id),
+                Some(_) => {
+                    table.sessions.remove(&id);
+                    gone.push(id);
+                }
+                None => {}
+            }
+        }
+        gone
     }
 }
 

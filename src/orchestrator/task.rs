@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -243,7 +243,7 @@ impl Task {
     }
 
     /// What the worker is asked, under the id of this attempt.
-    pub fn execute_body(&self, job_id: &str) -> Value {
+    pub fn execute_body(&self, job_id: &str, model: &str) -> Value {
         let spec = self.spec();
         let mut body = Map::new();
         body.insert("job_id".to_owned(), job_id.into());
@@ -253,10 +253,10 @@ impl Task {
         if let Some(seed) = spec.seed {
             body.insert("seed".to_owned(), seed.into());
         }
-        // For those who serve more than one model from a pool, and those who keep prefixes.
-        body.insert("model_ref".to_owned(), self.admitted.model_names.last().cloned().unwrap_or_default().into());
+        // For pools that serve more than one model, and engines that keep prefixes.
+        body.insert("model_ref".to_owned(), model.into());
         if let Some(hint) = spec.kv_hint {
-            body.insert("kv_hint".to_owned(), json!(hint));
+            body.insert("cache_prompt".to_owned(), (hint == KvHint::Reuse).into());
         }
         Value::Object(body)
     }

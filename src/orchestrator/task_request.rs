@@ -186,7 +186,9 @@ pub fn read(body: &[u8]) -> Result<TaskRequest, ApiError> {
         && field == "deadline_ms"
         && constraint == "past"
     {
-        return Err(ApiError { code: Code::DeadlineUnmet, ..ApiError::field(field, constraint, message.clone()) });
+        let mut error = ApiError::field(field, constraint, message.clone());
+        error.code = Code::DeadlineUnmet;
+        return Err(error);
     }
     let spec = (|| {
         Some(TaskSpec {

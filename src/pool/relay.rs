@@ -148,7 +148,7 @@ impl Relay<'_> {
                     .fail(Code::WorkerReset, &format!("the worker's stream broke: {error}"), Outcome::WorkerReset)
                     .await;
             }
-            while let Some(event) = reader.next() {
+            while let Some(event) = reader.next_event() {
                 match self.pass(&event, forced.is_some()).await {
                     Ok(Step::On) => {}
                     Ok(Step::Ended(outcome, tokens)) => return (outcome, tokens),

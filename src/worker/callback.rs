@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::health::{CAPABILITIES, PROTOCOL};
 use super::service::Service;
 use crate::backend::StartError;
-pub use crate::http::failure::describe;
+use crate::http::failure::describe;
 
 const ATTEMPTS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(3);

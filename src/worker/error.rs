@@ -139,9 +139,9 @@ impl From<BodyError> for ApiError {
     }
 }
 
-impl From<FieldError> for ApiError {
-    fn from(error: FieldError) -> Self {
-        Self::Invalid(vec![error])
+impl From<Box<FieldError>> for ApiError {
+    fn from(error: Box<FieldError>) -> Self {
+        Self::Invalid(vec![*error])
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 
@@ -136,7 +136,7 @@ impl Upstream for Binding {
             let Some(server) = self.server().clone() else {
                 return Err(Refusal::Unreachable("the engine does not answer".to_owned()));
             };
-            let body = serde_json::to_vec(&with_cache(&job.body)).unwrap_or_default();
+            let body = serde_json::to_vec(&job.body).unwrap_or_default();
             let engine_job = EngineJob::read(&body, &server).await.map_err(refusal)?;
             let Some(place) = server.enter() else {
                 return Err(Refusal::Busy { pause: BUSY_PAUSE, message: "every slot works".to_owned() });
@@ -172,15 +172,6 @@ impl Upstream for Binding {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A prefix is used again where the task says that it may be.
-fn with_cache(body: &Value) -> Value {
-    let mut body = body.clone();
-    if body["kv_hint"] == "reuse" {
-        body["cache_prompt"] = true.into();
-    }
-    body
 }
 
 fn refusal(unfit: Unfit) -> Refusal {

@@ -71,8 +71,10 @@ pub enum Refusal {
     Duplicate,
     /// The job breaks this worker's rules.
     Invalid { message: String, errors: Value },
-    /// Nobody answered.
+    /// Nobody is there.
     Unreachable(String),
+    /// Somebody was there, and went away without an answer.
+    Broken(String),
     /// An answer that is none of the above.
     Failed { code: String, message: String },
 }

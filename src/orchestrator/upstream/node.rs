@@ -53,7 +53,11 @@ impl Upstream for NodePool {
     fn execute<'a>(&'a self, job: &'a Job) -> Answer<'a, Result<Events, Refusal>> {
         Box::pin(async move {
             let answer = self.post("execute", &job.correlation, &job.body).send().await;
-            let answer = answer.map_err(|error| Refusal::Unreachable(describe(&error.without_url())))?;
+            let answer = answer.map_err(|error| {
+                let nobody = error.is_connect();
+                let reason = describe(&error.without_url());
+                if nobody { Refusal::Unreachable(reason) } else { Refusal::Broken(reason) }
+            })?;
             if answer.status() == StatusCode::OK {
                 let body: reqwest::Body = answer.into();
                 let body = Body::new(body).into_data_stream();
@@ -113,7 +117,7 @@ impl Stream for Relayed {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            while let Some(event) = this.reader.next() {
+            while let Some(event) = this.reader.next_event() {
                 if let Some(event) = read_event(&event.name, &event.data).transpose() {
                     return Poll::Ready(Some(event));
                 }

@@ -168,7 +168,7 @@ impl LlamaCpp {
             let Some(bytes) = chunk else { return Err(gone("its stream ended before the job did".to_owned())) };
             seen.store(true, Ordering::Relaxed);
             reader.feed(&bytes).map_err(|error| EngineError::Garbled(error.to_string()))?;
-            while let Some(event) = reader.next() {
+            while let Some(event) = reader.next_event() {
                 if let Some(ending) = reading.take(&event).await? {
                     return Ok(ending);
                 }
