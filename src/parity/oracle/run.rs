@@ -98,7 +98,6 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
         }
         history.push(id);
         cache = after;
-        cached += 1;
     }
     if request.generate > 0 {
         shown.ids = operations.ids(sampled);
