@@ -8,7 +8,7 @@ use crate::model::Gpt2Configuration;
 use crate::model::recipe::{Recipe, Size};
 use crate::parity::Capture;
 use crate::parity::diagnose::{Diagnosis, diagnose};
-use crate::parity::faults::revealing::trials;
+use crate::parity::faults::revealing::{TrialError, trials};
 use crate::parity::faults::{Entry, Fault, Kill, Outcome, kill};
 use crate::parity::oracle::{Honest, run};
 
@@ -134,11 +134,11 @@ impl Scene {
     }
 }
 
-fn kills(entry: &'static Entry) -> Result<Vec<Kill>, crate::parity::oracle::OracleError> {
+fn kills(entry: &'static Entry) -> Result<Vec<Kill>, TrialError> {
     let on = |trial: crate::parity::faults::revealing::Trial| {
         let trial = trial.revealing(entry.reveal)?;
         let honest = run(&trial.model(), &trial.request(true), &Honest)?;
-        kill(entry, 0, &trial, &honest)
+        Ok(kill(entry, 0, &trial, &honest)?)
     };
     trials()?.into_iter().map(on).collect()
 }
