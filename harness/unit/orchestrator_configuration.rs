@@ -184,7 +184,6 @@ fn every_wrong_field_is_named() {
         ("priority", json!("urgent")),
         ("prompt", json!("")),
         ("max_tokens", json!(2049)),
-        ("max_tokens", json!(129)), // more than ctx
         ("deadline_ms", json!("soon")),
         ("seed", json!(-1)),
         ("temperature", json!(2.1)),
@@ -208,6 +207,7 @@ fn every_wrong_field_is_named() {
         ("placement", json!({"mode": "pin", "pin_pool_id": "a", "avoid_pools": ["a"]})),
         ("placement", json!({"allow_fallback": false})),
         ("placement", json!({"require_device_mask": ""})),
+        ("placement", json!({"require_device_mask": "0, 1"})),
         ("placement", json!({"nope": 1})),
     ];
     for (name, value) in cases {

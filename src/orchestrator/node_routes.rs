@@ -26,7 +26,7 @@ use crate::http::fields::{self, FieldError, Fields, kind};
 
 /// When a node should report itself next.
 const NEXT_HEARTBEAT_MS: u64 = 10_000;
-const TEXT_BYTES: usize = 256;
+const TEXT_CHARACTERS: usize = 256;
 /// Of one pool.
 const MOST_SLOTS: u64 = 65_536;
 
@@ -92,8 +92,11 @@ pub struct HeartbeatPool {
     #[schema(maximum = 65536)]
     slots_total: u32,
     vram_free_bytes: Option<u64>,
+    #[schema(max_length = 256)]
     engine: Option<String>,
+    #[schema(max_length = 256)]
     engine_version: Option<String>,
+    #[schema(max_length = 256)]
     device_mask: Option<String>,
     /// Each a name, or an object with `id` and `context_length`.
     models: Option<Vec<Value>>,
@@ -140,8 +143,8 @@ pub async fn register(
 fn read_registration(object: &Map<String, Value>) -> Result<Registration, ApiError> {
     let mut fields = Fields::of(object, &[]);
     let node_id = fields.node_name("node_id");
-    let machine_id = fields.short_text("machine_id");
-    if machine_id.is_none() && fields.get("machine_id").is_none() {
+    let machine_id = fields.short_text("machine_id").filter(|id| !id.is_empty());
+    if machine_id.is_none() && fields.errors.iter().all(|error| error.field != "machine_id") {
         fields.refuse("machine_id", "required", "machine_id is missing");
     }
     let address = fields.required_text("address").map(base_url);
@@ -158,7 +161,14 @@ fn read_registration(object: &Map<String, Value>) -> Result<Registration, ApiErr
             let mut inner = Fields::of(object, &[]);
             inner.integer("cpu_cores", 0, u64::MAX);
             inner.integer("ram_total_bytes", 0, u64::MAX);
-            objects(&mut inner, "gpus");
+            for gpu in objects(&mut inner, "gpus") {
+                let mut gpu = Fields::of(gpu, &[]);
+                gpu.integer("device_id", 0, u64::MAX);
+                gpu.integer("vram_total_bytes", 0, u64::MAX);
+                gpu.text("name");
+                gpu.text("compute_capability");
+                inner.errors.extend(gpu.errors);
+            }
             let errors = inner.errors;
             fields.errors.extend(
                 errors.into_iter().map(|error| FieldError { field: format!("capabilities.{}", error.field), ..error }),
@@ -248,8 +258,8 @@ impl Fields<'_> {
 
     fn short_text(&mut self, field: &str) -> Option<String> {
         let text = self.text(field)?;
-        if text.len() > TEXT_BYTES {
-            self.refuse(field, "length", format!("expected at most {TEXT_BYTES} bytes"));
+        if text.chars().count() > TEXT_CHARACTERS {
+            self.refuse(field, "length", format!("expected at most {TEXT_CHARACTERS} characters"));
             return None;
         }
         Some(text.to_owned())
@@ -292,11 +302,6 @@ impl Fields<'_> {
         let draining = self.switch("draining").unwrap_or(false);
         let slots_free = self.required_integer("slots_free", 0, slots).map(|free| free as u32);
         let slots_total = self.required_integer("slots_total", 0, slots).map(|total| total as u32);
-        if let (Some(free), Some(total)) = (slots_free, slots_total)
-            && free > total
-        {
-            self.refuse("slots_free", "range", format!("{free} of {total} slots can't be free"));
-        }
         let vram_free_bytes = self.integer("vram_free_bytes", 0, u64::MAX).unwrap_or(0);
         let engine = self.short_text("engine").unwrap_or_default();
         let engine_version = self.short_text("engine_version").unwrap_or_default();
@@ -310,7 +315,7 @@ impl Fields<'_> {
             replica_id: replica_id.unwrap_or_else(|| "r0".to_owned()),
             ready: ready?,
             draining,
-            slots_free: slots_free?,
+            slots_free: slots_free?.min(slots_total?), // more than there are can't be free
             slots_total: slots_total?,
             vram_free_bytes,
             engine,

@@ -84,8 +84,8 @@ fn build(service: &Orchestrator) -> Value {
     for name in ["TaskBody", "NewModel", "ReloadRequest"] {
         document["components"]["schemas"][name]["properties"]["model_ref"]["pattern"] = json!(MODEL_REF);
     }
-    document["components"]["schemas"]["HeartbeatRequest"]["properties"]["timestamp"] =
-        json!({"type": ["string", "number", "null"]});
+    describe_reports(&mut document["components"]["schemas"]);
+    describe_modes(&mut document["components"]["schemas"]["Placement"]);
     describe_stream(&mut document);
     name_unsigned(&mut document);
     document
@@ -144,6 +144,38 @@ fn complete(path: &str, operation: &mut Value, guarded: bool) {
         Some(parameters) => parameters.push(given),
         None => operation["parameters"] = json!([given]),
     }
+}
+
+/// What a node may send in several forms.
+fn describe_reports(schemas: &mut Value) {
+    let name = json!({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$"});
+    schemas["RegisterRequest"]["properties"]["pools"]["items"] = name;
+    schemas["HeartbeatRequest"]["properties"]["timestamp"] = json!({"type": ["string", "number", "null"]});
+    let model = json!({
+        "type": "object", "required": ["id"],
+        "properties": {"id": {"type": "string"}, "context_length": {"type": "integer", "minimum": 1}},
+    });
+    schemas["HeartbeatPool"]["properties"]["models"]["items"] = json!({"anyOf": [{"type": "string"}, model]});
+}
+
+/// Each mode has fields of its own; without effect in another mode, they are refused there.
+fn describe_modes(placement: &mut Value) {
+    let nothing = || json!({"anyOf": [{"type": "null"}, {"type": "array", "maxItems": 0}]});
+    let fallback = || json!({"enum": [true, null]});
+    placement["oneOf"] = json!([
+        {"required": ["mode", "pin_pool_id"], "properties": {
+            "mode": {"const": "pin"}, "pin_pool_id": {"type": "string"}, "prefer_pools": nothing(),
+            "allow_fallback": fallback(),
+        }},
+        {"required": ["mode", "prefer_pools"], "properties": {
+            "mode": {"const": "prefer"}, "pin_pool_id": {"type": "null"},
+            "prefer_pools": {"type": "array", "minItems": 1},
+        }},
+        {"properties": {
+            "mode": {"enum": ["auto", null]}, "pin_pool_id": {"type": "null"}, "prefer_pools": nothing(),
+            "allow_fallback": fallback(),
+        }},
+    ]);
 }
 
 /// The stream's schema is that of each of its events, as a reader of server-sent events hands them on.

@@ -99,6 +99,7 @@ pub struct PlacementBody {
     #[schema(max_items = 64)]
     avoid_pools: Option<Vec<String>>,
     /// Devices, with commas between, all of which the pool must have.
+    #[schema(pattern = "^[^,\\s]+(,[^,\\s]+)*$")]
     require_device_mask: Option<String>,
     /// With mode `prefer`: whether other pools will do. True by default.
     allow_fallback: Option<bool>,
@@ -175,11 +176,6 @@ pub fn read(body: &[u8]) -> Result<TaskRequest, ApiError> {
         time_ms: fields.integer("time_budget_ms", 1, u64::MAX),
     };
     fields.refuse_unknown(FIELDS);
-    if let (Some(ctx), Some(max_tokens)) = (ctx, max_tokens)
-        && max_tokens > ctx
-    {
-        fields.refuse("max_tokens", "context", format!("{max_tokens} tokens don't fit a ctx of {ctx}"));
-    }
     let errors = std::mem::take(&mut fields.errors);
     // Its own code, where it is all that is wrong.
     if let [FieldError { field, constraint, message, .. }] = errors.as_slice()
@@ -255,6 +251,10 @@ pub fn check_model_ref(text: &str) -> Result<(), &'static str> {
         };
     }
     if is_alias(text) { Ok(()) } else { Err("expected hf:…, file:/…, or an alias of letters, digits and . _ - /") }
+}
+
+fn is_device_mask(text: &str) -> bool {
+    text.split(',').all(|device| !device.is_empty() && !device.contains(char::is_whitespace))
 }
 
 /// The name of a model in the catalog.
@@ -396,8 +396,8 @@ impl Fields<'_> {
         let avoid_pools = self.pool_names("avoid_pools");
         let require_device_mask = self.text("require_device_mask").map(str::to_owned);
         let allow_fallback = self.switch("allow_fallback");
-        if require_device_mask.as_ref().is_some_and(|mask| mask.split(',').any(|part| part.trim().is_empty())) {
-            self.refuse("require_device_mask", "format", "expected devices with commas between");
+        if require_device_mask.as_ref().is_some_and(|mask| !is_device_mask(mask)) {
+            self.refuse("require_device_mask", "format", "expected devices with commas between, and no blanks");
         }
         match (mode, &pin_pool_id) {
             (Mode::Pin, None) => self.refuse("pin_pool_id", "required", "mode pin needs it"),
