@@ -296,6 +296,7 @@ impl runner::Session for Session {
             Lane::Hf if sshd::find_program("hf").is_some() => Ok(()),
             Lane::Hf => Err("there is no `hf` on the PATH (pip install -U huggingface_hub)".to_owned()),
             Lane::Sshd => sshd::missing().map(drop),
+            Lane::RealGpt2 => real_gpt2().map(drop),
             lane => Err(format!("this version has no such lane yet ({})", lane.variable())),
         }
     }
@@ -320,6 +321,14 @@ impl runner::Session for Session {
     fn abandon(&self) {
         process::kill_all();
     }
+}
+
+/// The folder of a GPT-2 medium with its real weights.
+pub fn real_gpt2() -> Result<PathBuf, String> {
+    let named = std::env::var_os("LLORCH_GPT2_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let folder = named.ok_or("LLORCH_GPT2_DIR names no folder with GPT-2 medium's real weights")?;
+    let there = folder.join("config.json").is_file();
+    if there { Ok(folder) } else { Err(format!("LLORCH_GPT2_DIR: there is no config.json in {}", folder.display())) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -23,6 +23,11 @@ fn with_flags(world: &mut World, one: String, other: String) {
     world.scene.store_for_flags([&one, &other]).settle();
 }
 
+#[given("a worker on the model that LLORCH_GPT2_DIR names")]
+fn on_real_gpt2(world: &mut World) {
+    world.scene.start_on_real_gpt2().settle();
+}
+
 #[given("a worker on the haiku model")]
 fn on_haiku_model(world: &mut World) {
     world.scene.start_on_haiku_model().settle();

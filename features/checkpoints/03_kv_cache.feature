@@ -9,12 +9,15 @@ Feature: Checkpoint 3, KV cache
     And the tensors of checkpoint 3 agree with the reference
 
     Examples:
-      | key       | subject                      |
-      | tiny      | tiny/hello                   |
-      | tiny-long | tiny/quick-brown             |
-      | odd       | recipe-odd/hello             |
-      | one-token | recipe-odd/single            |
-      | square    | recipe-odd/as-long-as-a-head |
+      | key         | subject                        |
+      | tiny        | tiny/hello                     |
+      | tiny-long   | tiny/quick-brown               |
+      | odd         | recipe-odd/hello               |
+      | one-token   | recipe-odd/single              |
+      | square      | recipe-odd/as-long-as-a-head   |
+      | one-head    | recipe-one-head/once-upon      |
+      | two-heads   | recipe-two-heads/hello         |
+      | seven-heads | recipe-seven-heads/quick-brown |
 
   @case:checkpoints/03/2 @LL-CP-03 @must
   Scenario Outline: In every layer it follows from what went into it: <key>

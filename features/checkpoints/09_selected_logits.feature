@@ -9,12 +9,15 @@ Feature: Checkpoint 9, the selected logits
     And the tensors of checkpoint 9 agree with the reference
 
     Examples:
-      | key       | subject                      |
-      | tiny      | tiny/hello                   |
-      | tiny-long | tiny/quick-brown             |
-      | odd       | recipe-odd/hello             |
-      | one-token | recipe-odd/single            |
-      | square    | recipe-odd/as-long-as-a-head |
+      | key         | subject                        |
+      | tiny        | tiny/hello                     |
+      | tiny-long   | tiny/quick-brown               |
+      | odd         | recipe-odd/hello               |
+      | one-token   | recipe-odd/single              |
+      | square      | recipe-odd/as-long-as-a-head   |
+      | one-head    | recipe-one-head/once-upon      |
+      | two-heads   | recipe-two-heads/hello         |
+      | seven-heads | recipe-seven-heads/quick-brown |
 
   @case:checkpoints/09/2 @LL-CP-09 @must
   Scenario Outline: In every layer it follows from what went into it: <key>

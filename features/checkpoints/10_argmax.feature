@@ -9,12 +9,15 @@ Feature: Checkpoint 10, argmax
     And the tensors of checkpoint 10 agree with the reference
 
     Examples:
-      | key       | subject                      |
-      | tiny      | tiny/hello                   |
-      | tiny-long | tiny/quick-brown             |
-      | odd       | recipe-odd/hello             |
-      | one-token | recipe-odd/single            |
-      | square    | recipe-odd/as-long-as-a-head |
+      | key         | subject                        |
+      | tiny        | tiny/hello                     |
+      | tiny-long   | tiny/quick-brown               |
+      | odd         | recipe-odd/hello               |
+      | one-token   | recipe-odd/single              |
+      | square      | recipe-odd/as-long-as-a-head   |
+      | one-head    | recipe-one-head/once-upon      |
+      | two-heads   | recipe-two-heads/hello         |
+      | seven-heads | recipe-seven-heads/quick-brown |
 
   @case:checkpoints/10/3 @LL-CP-10 @must
   Scenario: Three runs give the same bits

@@ -9,12 +9,15 @@ Feature: Checkpoint 12, end to end
     And the tensors of checkpoint 12 agree with the reference
 
     Examples:
-      | key       | subject                      |
-      | tiny      | tiny/hello                   |
-      | tiny-long | tiny/quick-brown             |
-      | odd       | recipe-odd/hello             |
-      | one-token | recipe-odd/single            |
-      | square    | recipe-odd/as-long-as-a-head |
+      | key         | subject                        |
+      | tiny        | tiny/hello                     |
+      | tiny-long   | tiny/quick-brown               |
+      | odd         | recipe-odd/hello               |
+      | one-token   | recipe-odd/single              |
+      | square      | recipe-odd/as-long-as-a-head   |
+      | one-head    | recipe-one-head/once-upon      |
+      | two-heads   | recipe-two-heads/hello         |
+      | seven-heads | recipe-seven-heads/quick-brown |
 
   @case:checkpoints/12/3 @LL-CP-12 @must
   Scenario: Three runs give the same bits
@@ -32,6 +35,16 @@ Feature: Checkpoint 12, end to end
   Scenario: The text that was streamed is the text that was captured
     Given the worker's capture of "tiny/hello"
     Then the streamed text is that of the capture
+
+  @case:checkpoints/12/6 @LL-CP-12 @must @lane:real-gpt2
+  Scenario: GPT-2 medium, with its real weights, is a little late to the party
+    Given a worker on the model that LLORCH_GPT2_DIR names
+    When a job is sent with
+      | field       | value    |
+      | prompt      | "Hello." |
+      | temperature | 0        |
+      | max_tokens  | 10       |
+    Then the frames carry the text " I'm a little late to the party, but"
 
   @case:selftest/faults/12 @LL-CP-12 @must @selftest
   Scenario Outline: A mistake of this checkpoint is caught where it first shows, and named: <fault>

@@ -13,7 +13,7 @@ use crate::harness::Finding;
 use crate::harness::model_files::{self, Element, Form};
 use crate::harness::selection::ModelFormat;
 use crate::harness::target::{READY_WITHIN, Start, Worker, free_port, unique};
-use crate::harness::{hostile_files, tiny_model};
+use crate::harness::{hostile_files, session, tiny_model};
 use crate::model::Gpt2Configuration;
 use crate::model::recipe::{Recipe, Size};
 
@@ -157,6 +157,11 @@ impl Scene {
     pub fn start_on_haiku_model(&mut self) -> Result<(), Finding> {
         let path = self.tiny_file(ModelFormat::Safetensors)?;
         self.start_on(&path, ModelFormat::Safetensors, &[])
+    }
+
+    pub fn start_on_real_gpt2(&mut self) -> Result<(), Finding> {
+        let folder = session::real_gpt2().map_err(|found| Finding::skipped("GPT-2 medium's real weights", found))?;
+        self.start_on(&folder, ModelFormat::Safetensors, &[])
     }
 
     /// A recipe model by its size's name, or one that computes for seconds.
