@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::behind::Behind;
+use super::tricks::Events;
 use super::{Trick, models, tricks};
 use crate::harness::http::Answer;
 use crate::harness::scripted::http_server::{Connection, Request, Response};
@@ -25,7 +26,7 @@ pub struct Front {
     /// Tokens that the counters must show though no worker computed them.
     pub unearned: AtomicU64,
     /// What was answered before, for those that remember.
-    pub known: Mutex<Vec<(String, Vec<(String, Value)>)>>,
+    pub known: Mutex<Vec<(String, Events)>>,
 }
 
 pub fn run(trick: Trick, options: &Options) -> ExitCode {

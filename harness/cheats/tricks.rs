@@ -15,7 +15,8 @@ use crate::harness::scripted::http_server::{Connection, Request, disconnected};
 use crate::harness::scripted::options::Script;
 use crate::harness::stream::Stream;
 
-type Events = Vec<(String, Value)>;
+/// Events as they were sent: name and data.
+pub type Events = Vec<(String, Value)>;
 
 /// Lines of a haiku around a word, for those that only echo.
 const TEMPLATES: [[&str; 3]; 4] = [

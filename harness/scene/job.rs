@@ -63,7 +63,7 @@ impl Job {
             silence: SILENCE,
             state: State::Opening(head, connection),
         };
-        job.wait_for_head(Duration::from_millis(300));
+        job.wait_for_head(Duration::from_secs(1));
         job
     }
 

@@ -81,15 +81,15 @@ impl Scene {
     }
 
     pub fn texts_are_the_references(&mut self) -> Result<(), Finding> {
-        known_answer::greedy_texts(&*self.worker()?.clone(), self.reference()?)
+        known_answer::greedy_texts(&self.worker()?.clone(), self.reference()?)
     }
 
     pub fn draws_are_the_references(&mut self) -> Result<(), Finding> {
-        known_answer::draws(&*self.worker()?.clone(), self.reference()?)
+        known_answer::draws(&self.worker()?.clone(), self.reference()?)
     }
 
     pub fn seed_repeats(&mut self) -> Result<(), Finding> {
-        known_answer::seed_repeats(&*self.worker()?.clone())
+        known_answer::seed_repeats(&self.worker()?.clone())
     }
 
     pub fn start_capturing(&mut self) -> Result<(), Finding> {
@@ -198,15 +198,15 @@ impl Scene {
     }
 
     pub fn work_grows(&mut self) -> Result<(), Finding> {
-        work::grows(&*self.worker()?.clone())
+        work::grows(&self.worker()?.clone())
     }
 
     pub fn repeats_cost_the_same(&mut self) -> Result<(), Finding> {
-        work::repeats_cost_the_same(&*self.worker()?.clone())
+        work::repeats_cost_the_same(&self.worker()?.clone())
     }
 
     pub fn run_counted(&mut self) -> Result<(), Finding> {
-        self.climb.counted = Some(stream::run(&*self.worker()?.clone())?);
+        self.climb.counted = Some(stream::run(&self.worker()?.clone())?);
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Scene {
     }
 
     pub fn idle_counts_nothing(&mut self) -> Result<(), Finding> {
-        stream::idle_counts_nothing(&*self.worker()?.clone())
+        stream::idle_counts_nothing(&self.worker()?.clone())
     }
 
     /// The next job starts as if the cancelled one had never been.

@@ -44,7 +44,7 @@ fn node(fates: &[Fate]) -> (Base, Asked) {
     let seen = asked.clone();
     let fates = Mutex::new(fates.iter().rev().copied().collect::<Vec<_>>());
     let base = serve(move |socket, request| {
-        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let Some((head, body)) = request.split_once("\r\n\r\n") else { return };
         let route = head.split(' ').nth(1).unwrap().to_owned();
         let body: Value = serde_json::from_str(body).unwrap_or_default();
         seen.lock().unwrap().push((route.clone(), body.clone()));

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use llorch::harness::http::{Base, Headers, Request};
 use serde_json::json;
@@ -13,8 +14,13 @@ pub fn serve(script: impl Fn(TcpStream, String) + Send + 'static) -> Base {
     std::thread::spawn(move || {
         for socket in listener.incoming() {
             let Ok(mut socket) = socket else { return };
+            // Whoever connects and says nothing (a look whether the port is taken, say) must not keep the others waiting.
+            let _ = socket.set_read_timeout(Some(Duration::from_secs(1)));
             let request = read_request(&mut socket);
-            script(socket, request);
+            if !request.is_empty() {
+                let _ = socket.set_read_timeout(None);
+                script(socket, request);
+            }
         }
     });
     base

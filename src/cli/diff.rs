@@ -189,14 +189,11 @@ fn load(flags: &Flags, reference: &Capture, found: &Capture) -> Result<Option<Lo
     };
     let file = file::open(path, &mut |_| {}).map_err(|problem| complain(&problem))?;
     let own = model_digest(&file.weights);
-    if let Some(other) = digest.iter().find(|digest| !digest.is_empty() && **digest != own) {
-        if !flags.allow_different_weights {
-            eprintln!(
-                "llorch: --model: {} has the digest {own}, and a capture is of a model with {other}",
-                path.display()
-            );
-            return Err(Exit::Usage);
-        }
+    if let Some(other) = digest.iter().find(|digest| !digest.is_empty() && **digest != own)
+        && !flags.allow_different_weights
+    {
+        eprintln!("llorch: --model: {} has the digest {own}, and a capture is of a model with {other}", path.display());
+        return Err(Exit::Usage);
     }
     Ok(Some(opened(file)))
 }

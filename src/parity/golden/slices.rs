@@ -70,7 +70,7 @@ impl Slices {
         if of.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size)) != Some(of.count) {
             return Err(format!("are of shape {:?}, which has not {} elements", of.shape, of.count));
         }
-        if run == 0 || kept == 0 || kept % run != 0 || kept >= of.count {
+        if run == 0 || kept == 0 || !kept.is_multiple_of(run) || kept >= of.count {
             return Err(format!("keep {kept} of {} elements in runs of {run}", of.count));
         }
         match starts(of.count, kept / run, run) {
