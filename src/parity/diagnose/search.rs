@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::found::{Found, Frame, Recomputed, Reused, Shown};
-use super::measure::{allowed, difference};
+use super::measure::{allowed, difference, is_masked_station};
 use super::{Diagnosis, Finding, Named, recognise, statistics};
 use crate::layers::Station;
 use crate::parity::Place;
@@ -81,6 +81,15 @@ fn local(
         return Some(Vec::new());
     }
     let case = Case { found, right, place, shown: &shown, honest: &honest, effect, limit, small };
+    if !is_softmax(place) {
+        // NaN is equal to NaN whatever made it: it is evidence of nothing, and what comes of it is no second mistake.
+        if honest.tensor.values.iter().any(|value| value.is_nan()) {
+            return Some(Vec::new());
+        }
+        if let Some(told) = not_finite(place, &shown, &honest.tensor) {
+            return Some(vec![case.finding(Vec::new(), vec![told])]);
+        }
+    }
 
     // What was found before, in this place
     let mut explained = false;
@@ -136,6 +145,25 @@ fn local(
     let statistics =
         if named.is_empty() { statistics::statistics(found, place, &shown, &honest.tensor) } else { Vec::new() };
     Some(vec![case.finding(named, statistics)])
+}
+
+/// Where a fault of the catalogue makes what is no number: an exponential that overflows.
+fn is_softmax(place: Place) -> bool {
+    matches!(place.station, Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo)
+}
+
+/// How many numbers are none where the right computation gives one, and the first of them. −∞ among scores is a mask.
+fn not_finite(place: Place, shown: &Tensor, right: &Tensor) -> Option<String> {
+    let wrong = |value: f64| value.is_nan() || (value.is_infinite() && !is_masked_station(place.station));
+    let pairs = shown.values.iter().zip(&right.values);
+    let at: Vec<usize> =
+        pairs.enumerate().filter(|(_, (found, right))| wrong(**found) && right.is_finite()).map(|(at, _)| at).collect();
+    let first = crate::parity::compare::index_of(&shown.shape, *at.first()?);
+    let count = shown.values.len();
+    Some(format!(
+        "{} of {count} numbers are NaN or infinite, the first at {first:?}, where the right ones are finite",
+        at.len()
+    ))
 }
 
 /// A fault may be in all layers, or in some.
@@ -300,6 +328,25 @@ fn settle(finding: &mut Finding) {
     }
 }
 
+/// What is to be said of generated ids that no fault explains.
+fn other_ids(found: &Found<'_>, reference: Option<&Capture>) -> String {
+    let own = found.sampled();
+    let name = Station::GeneratedIds.name(0, 0);
+    let right = reference.and_then(|reference| reference.tensors.get(&name)).map(|ids| ids.to_f64().into_owned());
+    let right: Option<Vec<u32>> = right.map(|ids| ids.iter().map(|id| *id as u32).collect());
+    match right {
+        Some(right) if right.len() != own.len() && (right.starts_with(&own) || own.starts_with(&right)) => {
+            let (count, wanted) = (own.len(), right.len());
+            format!(
+                "{count} ids where the reference has {wanted}, the same as far as both go: another limit of tokens, or it stopped early"
+            )
+        }
+        _ => {
+            "other ids than a greedy generation by this model; the logits of decode steps are in no capture".to_owned()
+        }
+    }
+}
+
 /// Tokens that are not the prompt's: a mistake before the first station.
 fn tokens(found: &mut Found<'_>, reference: Option<&Capture>) -> Option<Finding> {
     let rows = |station| found.get(station, 0, 0).and_then(|tensor| tensor.shape.first().copied());
@@ -383,11 +430,7 @@ fn generated(found: &Found<'_>, reference: Option<&Capture>, findings: &[Finding
     if named.is_empty() && parametric {
         return None;
     }
-    let statistics = if named.is_empty() {
-        vec!["other ids than a greedy generation by this model, although each step shown is right".to_owned()]
-    } else {
-        Vec::new()
-    };
+    let statistics = if named.is_empty() { vec![other_ids(found, reference)] } else { Vec::new() };
     let (also_at, together) = (Vec::new(), Vec::new());
     Some(Finding { place, faults: named, effect: f64::INFINITY, statistics, also_at, together })
 }

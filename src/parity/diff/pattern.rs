@@ -54,12 +54,13 @@ const LEFT: f64 = 1e-3;
 /// at: what is wrong in one head is plain there, and lost among the others.
 pub(super) fn patterns(place: Place, pair: Pair<'_>, reference: &Capture, location: Option<&Location>) -> Vec<Pattern> {
     let mut held: Vec<Pattern> = Vec::new();
-    let mut say = |kind, told: String| held.push(Pattern { kind, told });
     if pair.reference.shape == pair.found.shape && pair.reference.count() != pair.found.count() {
-        say(Kind::Unknown, "the counts differ: nothing can be said of the values".to_owned());
+        let told = "the counts differ: nothing can be said of the values".to_owned();
+        held.push(Pattern { kind: Kind::Unknown, told });
         return held;
     }
     let case = Case::new(place, pair, reference.manifest.sizes);
+    let mut say = |kind, told: String| held.push(Pattern { kind, told });
     if case.shape != pair.found.shape {
         if let Some(axes) = case.transposed_axes(&pair.found.shape) {
             say(Kind::Transposition, axes);
@@ -73,6 +74,30 @@ pub(super) fn patterns(place: Place, pair: Pair<'_>, reference: &Capture, locati
     {
         say(Kind::Mask, told);
     }
+    if held.is_empty() {
+        // What is no number follows no pattern.
+        let strange = |value: &f64| value.is_nan() || (value.is_infinite() && !pair.masked);
+        let [in_found, in_reference] =
+            [pair.found, pair.reference].map(|side| side.to_f64().iter().filter(|v| strange(v)).count());
+        if in_found + in_reference > 0 {
+            let mut say = |kind, told: String| held.push(Pattern { kind, told });
+            let count = pair.found.count();
+            if in_reference > 0 {
+                say(
+                    Kind::Unknown,
+                    format!("the reference itself has {in_reference} of {count} numbers that are NaN or infinite"),
+                );
+            }
+            if in_found > 0 {
+                say(
+                    Kind::Unknown,
+                    format!("{in_found} of {count} numbers are NaN or infinite: nothing can be said of the values"),
+                );
+            }
+            return held;
+        }
+    }
+    let mut say = |kind, told: String| held.push(Pattern { kind, told });
     let growth = case.growth();
     let other = case.other_tensor(reference);
     let case = location.map_or(case.clone(), |location| case.part(&location.touched));

@@ -82,9 +82,15 @@ fn parity(diff: &Diff, text: &mut String) {
     );
     let others = diff.count(Standing::NotCompared);
     if others > 0 {
+        let names = diff.rows.iter().filter(|row| row.standing() == Standing::NotCompared).map(|row| row.name.as_str());
+        let mut names: Vec<&str> = names.take(4).collect();
+        if others > names.len() {
+            names.push("…");
+        }
         let told = format!(
-            "{others} {} not compared, and so not passed: see below.",
-            plural(others, "tensor was", "tensors were")
+            "{others} {} not compared, and so not passed: {}; see below.",
+            plural(others, "tensor was", "tensors were"),
+            names.join(", ")
         );
         point(text, "Note", &told);
     }
