@@ -81,14 +81,12 @@ fn local(
         return Some(Vec::new());
     }
     let case = Case { found, right, place, shown: &shown, honest: &honest, effect, limit, small };
-    if !is_softmax(place) {
-        // NaN is equal to NaN whatever made it: it is evidence of nothing, and what comes of it is no second mistake.
-        if honest.tensor.values.iter().any(|value| value.is_nan()) {
-            return Some(Vec::new());
-        }
-        if let Some(told) = not_finite(place, &shown, &honest.tensor) {
-            return Some(vec![case.finding(Vec::new(), vec![told])]);
-        }
+    if !is_softmax(place) && finite_difference(&shown, &honest.tensor) <= limit {
+        // All that differs is what is no number, and NaN is equal to NaN whatever made it: evidence of nothing. Where the
+        // inputs have it already, what comes of it is no second mistake.
+        let inherited = honest.tensor.values.iter().any(|value| value.is_nan());
+        let told = not_finite(place, &shown, &honest.tensor).filter(|_| !inherited);
+        return Some(told.map(|told| case.finding(Vec::new(), vec![told])).into_iter().collect());
     }
 
     // What was found before, in this place
@@ -150,6 +148,20 @@ fn local(
 /// Where a fault of the catalogue makes what is no number: an exponential that overflows.
 fn is_softmax(place: Place) -> bool {
     matches!(place.station, Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo)
+}
+
+/// The largest difference among what is a number on both sides, and no mask; infinite where none can be paired.
+fn finite_difference(shown: &Tensor, right: &Tensor) -> f64 {
+    if shown.shape != right.shape {
+        return f64::INFINITY;
+    }
+    let pairs = shown.values.iter().zip(&right.values);
+    let strange = pairs.clone().any(|(found, right)| found.is_nan() || right.is_nan());
+    if !strange {
+        return f64::INFINITY;
+    }
+    let finite = pairs.filter(|(found, right)| found.is_finite() && right.is_finite());
+    finite.map(|(found, right)| (found - right).abs() / right.abs().max(1.0)).fold(0.0, f64::max)
 }
 
 /// How many numbers are none where the right computation gives one, and the first of them. −∞ among scores is a mask.
