@@ -54,6 +54,7 @@ pub struct RegisterRequest {
 }
 
 #[derive(ToSchema)]
+#[schema(as = NodeCapabilities)]
 #[allow(dead_code)] // only its schema is used
 pub struct Capabilities {
     gpus: Option<Vec<Gpu>>,
@@ -237,11 +238,7 @@ fn read_heartbeat(object: &Map<String, Value>) -> Result<Vec<PoolReport>, ApiErr
         let report = inner.report();
         let named = |error: FieldError| FieldError { field: format!("pools[{index}].{}", error.field), ..error };
         fields.errors.extend(inner.errors.into_iter().map(named));
-        let Some(report) = report else { continue };
-        if reports.iter().any(|other| other.pool_id == report.pool_id && other.replica_id == report.replica_id) {
-            fields.refuse("pools", "unique", format!("pool '{}' is in it twice", report.pool_id));
-        }
-        reports.push(report);
+        reports.extend(report);
     }
     if fields.errors.is_empty() { Ok(reports) } else { Err(ApiError::invalid(&fields.errors)) }
 }
