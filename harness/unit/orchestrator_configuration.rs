@@ -281,7 +281,7 @@ fn model_references() {
         "file:",
         "file:relative",
         "file:/",
-        "file:/a/../b",
+        "file:/a//b",
         "file:/a b",
         "a\nb",
     ];

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::configuration::{base_url, is_name};
+use super::configuration::is_name;
 use super::error::{ApiError, Code, Envelope};
 use super::narration::narrate;
 use super::nodes::{ListedModel, NodeState, PoolReport, Registration};
@@ -22,7 +22,7 @@ use super::task_request::objects;
 use super::upstream::llamacpp;
 use crate::http::body;
 use crate::http::correlation::CorrelationId;
-use crate::http::fields::{self, FieldError, Fields, kind};
+use crate::http::fields::{self, FieldError, Fields, kind, whole};
 
 /// When a node should report itself next.
 const NEXT_HEARTBEAT_MS: u64 = 10_000;
@@ -43,9 +43,6 @@ pub struct RegisterRequest {
     #[schema(min_length = 1, max_length = 256)]
     machine_id: String,
     /// The pool manager's base URL.
-    #[schema(
-        pattern = r"^http://(((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])|[a-z][a-z0-9]*([.-][a-z][a-z0-9]*)*)(:([1-5][0-9]{4}|[1-9][0-9]{0,3}))?(/[A-Za-z0-9_]+)*$"
-    )]
     address: String,
     pools: Vec<String>,
     capabilities: Option<Capabilities>,
@@ -54,6 +51,7 @@ pub struct RegisterRequest {
 }
 
 #[derive(ToSchema)]
+#[schema(as = NodeCapabilities)]
 #[allow(dead_code)] // only its schema is used
 pub struct Capabilities {
     gpus: Option<Vec<Gpu>>,
@@ -147,9 +145,9 @@ fn read_registration(object: &Map<String, Value>) -> Result<Registration, ApiErr
     if machine_id.is_none() && fields.errors.iter().all(|error| error.field != "machine_id") {
         fields.refuse("machine_id", "required", "machine_id is missing");
     }
-    let address = fields.required_text("address").map(base_url);
-    if matches!(address, Some(None)) {
-        fields.refuse("address", "format", "expected an http:// base URL");
+    let address = fields.required_text("address");
+    if address.is_some_and(|address| !is_address(address)) {
+        fields.refuse("address", "format", "expected http://HOST[:PORT][/PATH]");
     }
     if node_id.as_deref() == Some(llamacpp::NODE) {
         fields.refuse("node_id", "reserved", "it is the orchestrator's own, for the engine that it binds");
@@ -181,12 +179,38 @@ fn read_registration(object: &Map<String, Value>) -> Result<Registration, ApiErr
         }
     };
     let version = fields.short_text("version").unwrap_or_default();
-    match (node_id, machine_id, address.flatten()) {
+    match (node_id, machine_id, address.map(|address| address.trim_end_matches('/').to_owned())) {
         (Some(node_id), Some(machine_id), Some(address)) if fields.errors.is_empty() => {
             Ok(Registration { node_id, machine_id, address, pools, capabilities, version, registered_at_ms: now_ms() })
         }
         _ => Err(ApiError::invalid(&fields.errors)),
     }
+}
+
+/// A pool manager's base URL, as the OpenAPI document has it.
+pub const ADDRESS: &str = "^http://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:.]+\\])\
+    (:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9._~-]+)*/?$";
+
+/// The same by hand.
+fn is_address(text: &str) -> bool {
+    let Some(rest) = text.strip_suffix('/').unwrap_or(text).strip_prefix("http://") else { return false };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let made_of = |text: &str, marks: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || marks.contains(&byte))
+    };
+    let sound_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(host) => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte)),
+        None => made_of(host, b".-"),
+    };
+    let sound_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0') && port.parse::<u16>().is_ok()
+    };
+    let sound_path = path.is_empty() || path[1..].split('/').all(|part| made_of(part, b"._~-"));
+    sound_host && port.is_none_or(sound_port) && sound_path
 }
 
 /// Takes a node's account of its pools.
@@ -237,11 +261,7 @@ fn read_heartbeat(object: &Map<String, Value>) -> Result<Vec<PoolReport>, ApiErr
         let report = inner.report();
         let named = |error: FieldError| FieldError { field: format!("pools[{index}].{}", error.field), ..error };
         fields.errors.extend(inner.errors.into_iter().map(named));
-        let Some(report) = report else { continue };
-        if reports.iter().any(|other| other.pool_id == report.pool_id && other.replica_id == report.replica_id) {
-            fields.refuse("pools", "unique", format!("pool '{}' is in it twice", report.pool_id));
-        }
-        reports.push(report);
+        reports.extend(report);
     }
     if fields.errors.is_empty() { Ok(reports) } else { Err(ApiError::invalid(&fields.errors)) }
 }
@@ -339,8 +359,11 @@ impl Fields<'_> {
             let name = item.as_str().or_else(|| item.get("id").or_else(|| item.get("model_ref"))?.as_str());
             match name {
                 Some(id) => {
-                    let context = item.get("context_length").and_then(Value::as_u64);
-                    let context_length = context.and_then(|length| u32::try_from(length).ok());
+                    let given = item.get("context_length").filter(|length| !length.is_null());
+                    let context_length = given.and_then(whole).and_then(|length| u32::try_from(length).ok());
+                    if given.is_some() && context_length.is_none_or(|length| length == 0) {
+                        self.refuse("models", "range", format!("item {index}: expected a context_length of 1 or more"));
+                    }
                     models.push(ListedModel { id: id.to_owned(), context_length });
                 }
                 None => {

@@ -9,7 +9,9 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
+use super::node_routes::ADDRESS;
 use super::service::Orchestrator;
+use super::task_request::MODEL_REF;
 use super::{admission, catalog, meta, node_routes, pools, sessions, task_routes};
 
 pub const STREAM: &str = "Server-sent events, relayed as they arrive, each with an id: `started`, `token`s with `metrics` \
@@ -56,10 +58,6 @@ struct Document;
 pub async fn document(State(service): State<Arc<Orchestrator>>) -> Json<Value> {
     Json(build(&service))
 }
-
-/// The three ways to name a model. The server takes any character that is neither blank nor control in a path.
-const MODEL_REF: &str = "^(hf:[A-Za-z0-9_-][A-Za-z0-9._-]*/[A-Za-z0-9_-][A-Za-z0-9._-]*(@[A-Za-z0-9_-]+)?\
-    (::file=[A-Za-z0-9_-][A-Za-z0-9_.-]*)?|file:(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+|[A-Za-z0-9][A-Za-z0-9._/-]{0,199})$";
 
 /// Routes that nobody needs a token for.
 const OPEN: [&str; 2] = ["/health", "/metrics"];
@@ -149,11 +147,13 @@ fn complete(path: &str, operation: &mut Value, guarded: bool) {
 /// What a node may send in several forms.
 fn describe_reports(schemas: &mut Value) {
     let name = json!({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$"});
-    schemas["RegisterRequest"]["properties"]["pools"]["items"] = name;
+    let named = json!({"type": "object", "required": ["pool_id"], "properties": {"pool_id": name}});
+    schemas["RegisterRequest"]["properties"]["pools"]["items"] = json!({"anyOf": [name, named]});
+    schemas["RegisterRequest"]["properties"]["address"]["pattern"] = json!(ADDRESS);
     schemas["HeartbeatRequest"]["properties"]["timestamp"] = json!({"type": ["string", "number", "null"]});
     let model = json!({
         "type": "object", "required": ["id"],
-        "properties": {"id": {"type": "string"}, "context_length": {"type": "integer", "minimum": 1}},
+        "properties": {"id": {"type": "string"}, "context_length": {"type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX}},
     });
     schemas["HeartbeatPool"]["properties"]["models"]["items"] = json!({"anyOf": [{"type": "string"}, model]});
 }

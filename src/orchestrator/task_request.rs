@@ -217,17 +217,26 @@ fn drawn_seed() -> u64 {
     (high ^ low.rotate_left(32)) >> 11
 }
 
-/// The three ways to name a model.
+/// The three ways to name a model, as the OpenAPI document has them.
+pub const MODEL_REF: &str = "^(hf:[A-Za-z0-9_-][A-Za-z0-9._-]*/[A-Za-z0-9_-][A-Za-z0-9._-]*(@[A-Za-z0-9._/-]+)?\
+    (::file=[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)*)?|file:(/[A-Za-z0-9._~+@=-]+)+|[A-Za-z0-9][A-Za-z0-9._/-]{0,199})$";
+
+/// The same by hand, with a reason for each.
 pub fn check_model_ref(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > MODEL_REF_BYTES {
         return Err("expected 1 to 512 bytes");
     }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err("blanks and control characters are in no model_ref");
-    }
+    let made_of = |text: &str, marks: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || marks.contains(&byte))
+    };
     if let Some(path) = text.strip_prefix("file:") {
-        let sound = path.starts_with('/') && path.len() > 1 && !path.split('/').any(|part| part == "..");
-        return if sound { Ok(()) } else { Err("expected file:/abs/path") };
+        let mut parts = path.split('/');
+        let sound = parts.next() == Some("") && parts.clone().count() > 0;
+        return if sound && parts.all(|part| made_of(part, b"._~+@=-")) {
+            Ok(())
+        } else {
+            Err("expected file:/abs/path, of letters, digits and . _ ~ + @ = -")
+        };
     }
     if let Some(rest) = text.strip_prefix("hf:") {
         let (repository, file) = match rest.split_once("::") {
@@ -238,13 +247,12 @@ pub fn check_model_ref(text: &str) -> Result<(), &'static str> {
             None => (repository, None),
             Some((repository, revision)) => (repository, Some(revision)),
         };
-        let name = |text: &str| {
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-            !text.is_empty() && text.bytes().all(allowed) && text != "." && text != ".."
-        };
+        let name = |text: &str| made_of(text, b"._-") && !text.starts_with('.');
         let names_repository = repository.split_once('/').is_some_and(|(org, repo)| name(org) && name(repo));
-        let sound_file = file.is_none_or(|file| !file.is_empty() && !file.split('/').any(|part| part == ".."));
-        return if names_repository && revision.is_none_or(|revision| !revision.is_empty()) && sound_file {
+        // Parts of letters with one dot or slash between: nothing leads out of the repository.
+        let sound_file = file.is_none_or(|file| file.split(['.', '/']).all(|part| made_of(part, b"_-")));
+        let sound_revision = revision.is_none_or(|revision| made_of(revision, b"._/-"));
+        return if names_repository && sound_revision && sound_file {
             Ok(())
         } else {
             Err("expected hf:{org}/{repo}[@rev][::file=path]")
