@@ -30,7 +30,7 @@ fn counter(worker: &Worker) -> Result<f64, Finding> {
 pub fn run(worker: &Worker) -> Result<Counted, Finding> {
     let before = counter(worker)?;
     let job =
-        json!({ "job_id": unique("stream"), "prompt": " w5 w77 w9", "max_tokens": 224, "temperature": 0.0, "seed": 1 });
+        json!({ "job_id": unique("stream"), "prompt": " w5 w77 w9", "max_tokens": 160, "temperature": 0.0, "seed": 1 });
     let transcript = worker.run(&job, PATIENCE)?;
     transcript.completed()?.judge_all()?;
     let told = transcript.tokens_out().unwrap_or_default() as f64;
@@ -49,7 +49,7 @@ pub fn arrives_as_computed(counted: &Counted) -> Result<(), Finding> {
     let (first, end) = (transcript.first_token_at().unwrap_or_default(), transcript.ended_at);
     if end >= LONG_ENOUGH && first > end / 2 {
         let found = format!("{first:.0?} of {end:.0?} had passed");
-        return Err(transcript.evidence(Finding::fail("the first of 224 tokens in the first half of the job", found)));
+        return Err(transcript.evidence(Finding::fail("the first of 160 tokens in the first half of the job", found)));
     }
     let arrivals = transcript.burst()?;
     if arrivals.largest_share <= BURST_SHARE {
