@@ -1,7 +1,7 @@
 //! What the user asked for: which cases, and of which target. Raw flags become these once, and nothing else reads flags.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cucumber::tag::Ext as _;
 use gherkin::tagexpr::TagOperation;
@@ -148,4 +148,11 @@ pub enum BuiltInBackend {
 pub enum ModelFormat {
     Safetensors,
     Gguf,
+}
+
+impl ModelFormat {
+    /// By the name of the file; a folder holds safetensors.
+    pub fn of(path: &Path) -> ModelFormat {
+        if path.extension().is_some_and(|end| end == "gguf") { ModelFormat::Gguf } else { ModelFormat::Safetensors }
+    }
 }

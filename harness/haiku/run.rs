@@ -175,7 +175,7 @@ fn once(chain: &dyn Chain, wanted: &Wanted, correlation_id: &str, retried: bool)
 }
 
 /// The counters after the run. They may follow the stream's end by a moment: asked again until they have, or time is up.
-fn settled(chain: &dyn Chain, before: Option<&str>, transcript: &Transcript) -> Option<String> {
+pub fn settled(chain: &dyn Chain, before: Option<&str>, transcript: &Transcript) -> Option<String> {
     let until = Instant::now() + Duration::from_secs(2);
     loop {
         let after = chain.metrics().ok()?;

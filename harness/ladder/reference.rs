@@ -7,7 +7,7 @@ use crate::harness::Finding;
 use crate::model::file::{self, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer};
 use crate::parity::Capture;
-use crate::parity::oracle::{self, Honest, Model, Request};
+use crate::parity::oracle::{self, Honest, Model, Request, Tensor};
 
 pub struct Reference {
     pub file: ModelFile,
@@ -92,8 +92,6 @@ fn failed(error: oracle::OracleError) -> Finding {
 
 /// Logits over a temperature, as probabilities.
 pub fn softmax(logits: &[f64], temperature: f64) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = logits.iter().map(|logit| ((logit - largest) / temperature).exp()).collect();
-    let sum: f64 = weights.iter().sum();
-    weights.iter().map(|weight| weight / sum).collect()
+    let tempered = logits.iter().map(|logit| logit / temperature).collect();
+    oracle::softmax(&Tensor::new(&[logits.len()], tempered)).values
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::Finding;
+use crate::harness::exposition::Scrape;
+use crate::harness::haiku::run::{Chain, settled};
 use crate::harness::proof::{Source, checks::tokens_counter};
 use crate::harness::target::{Worker, unique};
 use crate::harness::transcript::Transcript;
@@ -28,19 +30,16 @@ fn counter(worker: &Worker) -> Result<f64, Finding> {
 }
 
 pub fn run(worker: &Worker) -> Result<Counted, Finding> {
-    let before = counter(worker)?;
+    let before = Chain::metrics(worker)?;
     let job =
         json!({ "job_id": unique("stream"), "prompt": " w5 w77 w9", "max_tokens": 160, "temperature": 0.0, "seed": 1 });
     let transcript = worker.run(&job, PATIENCE)?;
     transcript.completed()?.judge_all()?;
-    let told = transcript.tokens_out().unwrap_or_default() as f64;
-    // The counter may follow the end by a moment.
-    let until = Instant::now() + Duration::from_secs(2);
-    let mut after = counter(worker)?;
-    while after - before < told && Instant::now() < until {
-        std::thread::park_timeout(Duration::from_millis(10));
-        after = counter(worker)?;
-    }
+    let after = settled(worker, Some(&before), &transcript);
+    let after = after.ok_or_else(|| Finding::fail("metrics after a job", "they can't be read"))?;
+    let [before, after] =
+        [before, after].map(|text| Scrape::parse(&text).map(|scrape| scrape.sum(tokens_counter(Source::Worker))));
+    let (before, after) = (before?, after?);
     Ok(Counted { transcript, before, after })
 }
 

@@ -67,11 +67,7 @@ impl Scene {
     }
 
     fn capture_path(&mut self, path: &std::path::Path, prompt: &str) -> Result<(), Finding> {
-        let format = if path.extension().is_some_and(|end| end == "gguf") {
-            ModelFormat::Gguf
-        } else {
-            ModelFormat::Safetensors
-        };
+        let format = ModelFormat::of(path);
         let start = self.session.start_on(path, format)?;
         let captured = captured::capture(&self.session.target, &start, prompt, false)?;
         self.captures.taken.push(Arc::new(captured));
@@ -110,7 +106,7 @@ impl Scene {
 
     pub fn capture_with_turned_heads(&mut self) -> Result<(), Finding> {
         let (path, folder) = (self.captures.model.clone().unwrap_or_default(), self.folder()?);
-        if path.extension().is_some_and(|end| end == "gguf") {
+        if ModelFormat::of(&path) == ModelFormat::Gguf {
             return Err(Finding::unimplemented("a model file whose heads can be turned", "a GGUF file"));
         }
         let heads = self.capture_reference()?.file.configuration.n_head;
@@ -156,11 +152,7 @@ impl Scene {
         let reference = self.capture_reference()?;
         let ids = generated(&captured.capture)?;
         let path = self.captures.model.clone().unwrap_or_default();
-        let format = if path.extension().is_some_and(|end| end == "gguf") {
-            ModelFormat::Gguf
-        } else {
-            ModelFormat::Safetensors
-        };
+        let format = ModelFormat::of(&path);
         let worker = self.session.worker(true, &self.session.start_on(&path, format)?)?;
         let prompt_ids = &captured.capture.manifest.token_ids;
         let mut judged = 0;

@@ -136,7 +136,7 @@ impl Scene {
     pub fn start_on_perturbed_weights(&mut self) -> Result<(), Finding> {
         let path = self.session.known_model()?;
         let original = Reference::open(&path)?;
-        if path.extension().is_some_and(|end| end == "gguf") {
+        if ModelFormat::of(&path) == ModelFormat::Gguf {
             return Err(Finding::unimplemented(
                 "a model file that the harness can change a few weights of",
                 "a GGUF file",

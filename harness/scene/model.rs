@@ -134,7 +134,7 @@ impl Scene {
         let folder = self.folder()?;
         let file = hostile_files::write(name, &folder);
         let file = file.map_err(|error| Finding::error("a hostile file on disk", error.to_string()))?;
-        let format = if name.ends_with(".gguf") { ModelFormat::Gguf } else { ModelFormat::Safetensors };
+        let format = ModelFormat::of(&file);
         self.launch_on(&file, format)
     }
 

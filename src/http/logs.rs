@@ -4,6 +4,7 @@
 //! up the thread that serves. Lines that find the channel full are dropped, counted, and the count is logged.
 
 use std::io::Write;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -47,6 +48,21 @@ impl Logs {
     }
 
     /// Waits until all that was logged is written, or for as long as a stop may take.
+    /// The log of a whole process: a panic in it tells its place. Where it can't be started that is said, and the exit code
+    /// given.
+    pub fn of_daemon(identity: &[(&'static str, &str)]) -> Result<Self, ExitCode> {
+        let logs = Self::start(identity).map_err(|error| {
+            eprintln!("failed to start the log's thread: {error}");
+            ExitCode::FAILURE
+        })?;
+        std::panic::set_hook(Box::new(|panic| {
+            // The place only: the message may hold a piece of a prompt.
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(event = "error", code = "INTERNAL", place, "Panicked");
+        }));
+        Ok(logs)
+    }
+
     pub fn flush(&self) {
         let (done, flushed) = sync_channel(1);
         // Full or gone: then there is nothing to wait for.

@@ -41,18 +41,10 @@ const IDLE_CONNECTIONS: usize = 64;
 
 /// Runs until it is told to stop. 0 after a graceful stop, 1 when it did not start, 130 at a second signal.
 pub fn run(configuration: Configuration) -> ExitCode {
-    let logs = match Logs::start(&[("service", "orchestratord")]) {
+    let logs = match Logs::of_daemon(&[("service", "orchestratord")]) {
         Ok(logs) => logs,
-        Err(error) => {
-            eprintln!("failed to start the log's thread: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
-    std::panic::set_hook(Box::new(|panic| {
-        // The place only: the message may hold a piece of a prompt.
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        error!(event = "error", code = "INTERNAL", place, "Panicked");
-    }));
     let outcome = live(configuration, &logs);
     if let Err(message) = &outcome {
         error!(event = "error", code = "START_FAILED", "{message}");

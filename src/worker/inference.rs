@@ -18,6 +18,7 @@ use super::jobs::Admitted;
 use super::metrics::Outcome;
 use super::service::{Held, Service};
 use crate::backend::{BackendError, CancelFlag, CaptureRequest, Finished, InferenceBackend, Prompt, TokenSink};
+use crate::model::digest::hex;
 
 /// Only the first jobs leave a capture.
 const CAPTURES: u32 = 16;
@@ -260,10 +261,6 @@ fn fingerprint(prompt: &Prompt) -> (usize, String) {
             (ids.len(), hex(&Sha256::digest(bytes)))
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn milliseconds(duration: Duration) -> f64 {

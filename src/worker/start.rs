@@ -32,18 +32,11 @@ const STREAMS_LOOK: Duration = Duration::from_millis(5);
 
 /// Runs a worker until it is told to stop. 0 after a graceful stop, 1 when it did not start, 130 at a second signal.
 pub fn run(configuration: Configuration) -> ExitCode {
-    let logs = match Logs::start(&[("worker_id", &configuration.worker_id), ("model_ref", &configuration.model_ref)]) {
-        Ok(logs) => logs,
-        Err(error) => {
-            eprintln!("failed to start the log's thread: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    std::panic::set_hook(Box::new(|panic| {
-        // The place only: the message may hold a piece of a prompt.
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        error!(event = "error", code = "INTERNAL", place, "Panicked");
-    }));
+    let logs =
+        match Logs::of_daemon(&[("worker_id", &configuration.worker_id), ("model_ref", &configuration.model_ref)]) {
+            Ok(logs) => logs,
+            Err(code) => return code,
+        };
     let (model_ref, started) = (configuration.model_ref.clone(), Instant::now());
     let outcome = live(configuration, &logs, started);
     if let Err(error) = &outcome {

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::error::Problem;
-use super::summary::hex;
 use super::{Tensor, Values};
+use crate::model::digest::hex;
 use crate::model::weights::safetensors;
 
 /// A tensor as it lay in the file: its own type's name and the digest of its bytes there, which an F16 tensor's numbers as

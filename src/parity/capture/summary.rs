@@ -6,6 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Capture, Tensor, Values};
+use crate::model::digest::hex;
 
 /// Numbers shown at either end.
 const SHOWN: usize = 4;
@@ -97,10 +98,6 @@ pub fn sha256(tensor: &Tensor) -> String {
         Ok(())
     });
     hex(&sha256.finalize())
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Statistics {

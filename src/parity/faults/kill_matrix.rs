@@ -114,7 +114,7 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
     } else {
         Outcome::Killed
     };
-    let mut checkpoints: Vec<u8> = differing.iter().map(|place| checkpoint(*place)).collect();
+    let mut checkpoints: Vec<u8> = differing.iter().map(|place| place.checkpoint()).collect();
     checkpoints.extend(other_text.then_some(12));
     checkpoints.sort_unstable();
     checkpoints.dedup();
@@ -128,11 +128,6 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
         outcome,
         diagnosis,
     })
-}
-
-/// The checkpoint that a tensor belongs to; the embeddings, which have none, are on the way to the first.
-pub fn checkpoint(place: Place) -> u8 {
-    place.name().get(2..4).and_then(|number| number.parse().ok()).unwrap_or(0).max(1)
 }
 
 /// As an engine would show it that computes in f32.

@@ -15,7 +15,7 @@ pub mod revealing;
 pub use catalogue::{CATALOGUE, EQUIVALENT};
 pub use entry::{Entry, Equivalent, Reveal};
 pub use inject::{Injected, Injection};
-pub use kill_matrix::{Kill, KillMatrix, Outcome, checkpoint, differing, in_f32, kill, kill_matrix};
+pub use kill_matrix::{Kill, KillMatrix, Outcome, differing, in_f32, kill, kill_matrix};
 
 /// The name of a mistake in the code; [`Fault::entry`] has the one for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

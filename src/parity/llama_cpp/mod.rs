@@ -17,7 +17,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::capture::{Capture, Manifest, Sizes, Tensor};
-use crate::model::digest::model_digest;
+use crate::model::digest::{hex, model_digest};
 use crate::model::file::{self, Format, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer, TokenizerError};
 use crate::model::{Gpt2Configuration, ModelError};
@@ -209,8 +209,4 @@ fn choose(logits: &[f32]) -> (u32, f64) {
         }
     }
     (best as u32, f64::from(logits[best]) - f64::from(second))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
