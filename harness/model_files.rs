@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 
 use super::Finding;
 use super::selection::ModelFormat;
-use crate::model::Gpt2Configuration;
 use crate::model::recipe::{OutputFormat, Recipe, RecipeError};
 
 /// How the weights are stored.
@@ -139,7 +138,7 @@ pub fn write(recipe: &Recipe, form: Form, rounded_to: Element, folder: &Path) ->
 /// worker is started on.
 pub fn write_like(
     other: &Path,
-    configuration: &Gpt2Configuration,
+    n_layer: usize,
     tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
     folder: &Path,
 ) -> io::Result<PathBuf> {
@@ -147,7 +146,7 @@ pub fn write_like(
     fs::copy(beside.join("tokenizer.json"), folder.join("tokenizer.json"))?;
     let config = fs::read_to_string(beside.join("config.json"))?;
     let mut config: Value = serde_json::from_str(&config)?;
-    config["n_layer"] = configuration.n_layer.into();
+    config["n_layer"] = n_layer.into();
     fs::write(folder.join("config.json"), config.to_string())?;
     let tensors: Vec<Tensor> =
         tensors.into_iter().map(|(name, shape, values)| Tensor { name, shape, values }).collect();

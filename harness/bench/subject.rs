@@ -50,14 +50,14 @@ impl Subject {
         let problem = |error: &dyn std::fmt::Display| Finding::error("a model to measure with", error.to_string());
         let file = file::open(model, &mut |_| {}).map_err(|error| problem(&error))?;
         let configuration = &file.configuration;
-        let tokenizer = tokenizer::open(&file.tokenizer_source, configuration.eos_token_id);
+        let tokenizer = tokenizer::open(&file.tokenizer_source, configuration.eos_token_id());
         let tokenizer = tokenizer.map_err(|error| problem(&error))?;
         let short = match opening {
             Some(text) => Prompt { text: text.to_owned(), ids: tokenizer.encode(text) },
-            None => prompt(tokenizer.as_ref(), SHORT.min(configuration.n_ctx / 4)),
+            None => prompt(tokenizer.as_ref(), SHORT.min(configuration.n_ctx() / 4)),
         };
-        let long = prompt(tokenizer.as_ref(), LONG.min(configuration.n_ctx / 2));
-        let positions = configuration.n_ctx * configuration.n_embd * size_of::<f32>();
+        let long = prompt(tokenizer.as_ref(), LONG.min(configuration.n_ctx() / 2));
+        let positions = configuration.n_ctx() * configuration.n_embd() * size_of::<f32>();
         let read_per_token = (file.quant_kind == "F32").then(|| file.stored_bytes - positions as u64);
         let read_per_token = read_per_token.filter(|bytes| *bytes >= LARGER_THAN_CACHES);
         let summary = Summary {

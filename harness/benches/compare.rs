@@ -114,7 +114,9 @@ fn capture(off: f32) -> Capture {
                 Station::FeedForwardHidden | Station::Gelu => &[TOKENS, 4 * WIDTH],
                 Station::Logits => &[TOKENS, VOCABULARY],
                 Station::SelectedLogits => &[VOCABULARY],
-                Station::QueryRotated | Station::KeyRotated | Station::Argmax | Station::GeneratedIds => continue,
+                Station::QueryRotated | Station::KeyRotated => continue,
+                Station::Gate | Station::Up | Station::GatedProduct => continue,
+                Station::Argmax | Station::GeneratedIds => continue,
                 Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo => continue,
                 _ => &[TOKENS, WIDTH],
             };

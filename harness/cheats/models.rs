@@ -32,17 +32,16 @@ fn changed(given: &Path, folder: &Path, change: impl Fn(usize, f32) -> f32) -> i
         let values = weight.values().iter().enumerate().map(|(index, value)| change(index, *value)).collect();
         (name.to_owned(), weight.shape().to_vec(), values)
     });
-    model_files::write_like(given, &model.configuration, tensors.collect(), folder)
+    model_files::write_like(given, model.configuration.n_layer(), tensors.collect(), folder)
 }
 
 fn without_last_layer(given: &Path, folder: &Path) -> io::Result<PathBuf> {
     let model = open(given)?;
-    let mut configuration = model.configuration.clone();
-    configuration.n_layer = (configuration.n_layer - 1).max(1);
-    let last = format!("h.{}.", configuration.n_layer);
+    let n_layer = (model.configuration.n_layer() - 1).max(1);
+    let last = format!("h.{n_layer}.");
     let kept = model.weights.iter().filter(|(name, _)| !name.starts_with(&last));
     let tensors = kept.map(|(name, weight)| (name.to_owned(), weight.shape().to_vec(), weight.values().to_vec()));
-    model_files::write_like(given, &configuration, tensors.collect(), folder)
+    model_files::write_like(given, n_layer, tensors.collect(), folder)
 }
 
 fn open(given: &Path) -> io::Result<file::ModelFile> {

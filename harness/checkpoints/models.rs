@@ -62,7 +62,7 @@ pub fn rewrite(path: &Path, folder: &Path, change: impl FnOnce(&mut Tensors)) ->
     };
     let mut tensors: Tensors = model.weights.iter().map(tensor).collect();
     change(&mut tensors);
-    let written = model_files::write_like(path, &model.configuration, tensors, folder);
+    let written = model_files::write_like(path, model.configuration.n_layer(), tensors, folder);
     written.map_err(|error| Finding::error("a changed model on disk", error.to_string()))
 }
 

@@ -54,6 +54,7 @@ pub fn toy() -> Capture {
             for step in 0..steps {
                 let tensor = match station {
                     Station::QueryRotated | Station::KeyRotated => continue,
+                    Station::Gate | Station::Up | Station::GatedProduct => continue,
                     Station::Query | Station::Key | Station::Value => noise(&[TOKENS, HEADS, HEAD_SIZE]),
                     Station::CachedKeys | Station::CachedValues => noise(&[TOKENS + step, HEADS, HEAD_SIZE]),
                     Station::Scores | Station::Probabilities => noise(&[HEADS, TOKENS, TOKENS]),

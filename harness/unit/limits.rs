@@ -129,7 +129,7 @@ fn special_ids_outside_the_vocabulary() {
         config["eos_token_id"] = eos.clone();
         config["bos_token_id"] = eos;
         fs::write(path.join("config.json"), config.to_string()).expect("written");
-        llorch::model::file::open(&path, &mut |_| {}).map(|model| model.configuration.eos_token_id)
+        llorch::model::file::open(&path, &mut |_| {}).map(|model| model.configuration.eos_token_id())
     };
     assert_eq!(with(json!(1023)).expect("opens"), Some(1023));
     assert_eq!(with(json!(1024)).expect("opens"), None);

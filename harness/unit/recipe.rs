@@ -88,7 +88,7 @@ fn file_is_the_rule() {
     let bytes = tiny().write(&folder, OutputFormat::Safetensors).expect("written");
     let model = open(&folder);
     assert_eq!(bytes, model.stored_bytes);
-    assert_eq!(&model.configuration, tiny().configuration());
+    assert_eq!(model.configuration, tiny().configuration().clone().into());
     assert_eq!(model_digest(&model.weights), model_digest(&tiny().weights()));
 }
 
@@ -165,9 +165,10 @@ fn command_line() {
         "--size gpt2-medium --n-layer 1 --n-head 3 --n-embd 9 --n-ctx 8 --vocab-size 300 --seed 5 --format gguf";
     assert_eq!(run(words, &output), ExitCode::SUCCESS);
     let model = open(&output);
-    let sizes = (model.configuration.n_layer, model.configuration.head_size(), model.configuration.n_inner);
+    let configuration = model.configuration.gpt2("this case").expect("a GPT-2").clone();
+    let sizes = (configuration.n_layer, configuration.head_size(), configuration.n_inner);
     assert_eq!(sizes, (1, 3, 36));
-    let recipe = Recipe::new(Gpt2Configuration { layer_norm_epsilon: 1e-5, ..model.configuration.clone() }, 5);
+    let recipe = Recipe::new(Gpt2Configuration { layer_norm_epsilon: 1e-5, ..configuration }, 5);
     assert_eq!(model_digest(&model.weights), model_digest(&recipe.expect("a recipe").weights()));
     assert_eq!(run(words, &output), ExitCode::FAILURE); // it is there already
     assert_eq!(run("--size tiny --n-head 3", &scratch.path().join("none")), ExitCode::from(2));

@@ -83,6 +83,7 @@ impl CpuBackend {
     fn new_within(file: ModelFile, threads: usize, cache_bytes: Option<u64>) -> Result<CpuBackend, LoadError> {
         let ModelFile { name, path, configuration, weights, quant_kind, tokenizer_source, end_of_text, .. } = file;
         let model = || path.display().to_string();
+        let configuration = configuration.gpt2("the cpu backend").map_err(|problem| problem.of(&path))?.clone();
         let vocab_size = configuration.vocab_size;
         let tokenizer = match tokenizer_source {
             TokenizerSource::Absent => {

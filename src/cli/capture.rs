@@ -324,7 +324,9 @@ fn of_llama_cpp(flags: &Flags, model: &Path) -> Result<Capture, Exit> {
     let tokens = if flags.tokens.is_empty() {
         let opened = file::open(model, &mut |_| {}).map_err(|error| usage(&error))?;
         let source = &opened.tokenizer_source;
-        tokenizer::open(source, opened.configuration.eos_token_id).map_err(|error| usage(&error))?.encode(&flags.prompt)
+        tokenizer::open(source, opened.configuration.eos_token_id())
+            .map_err(|error| usage(&error))?
+            .encode(&flags.prompt)
     } else {
         flags.tokens.clone()
     };

@@ -22,6 +22,10 @@ pub enum Station {
     LayerNorm2,
     FeedForwardHidden,
     Gelu,
+    /// Of a gated feed-forward layer: silu(gate) · up.
+    Gate,
+    Up,
+    GatedProduct,
     FeedForwardOutput,
     /// A block's output as the result of its own checkpoint…
     Block,
@@ -41,7 +45,7 @@ pub enum Station {
 }
 
 impl Station {
-    pub const ALL: [Station; 29] = [
+    pub const ALL: [Station; 32] = [
         Station::Embedding,
         Station::LayerNorm1,
         Station::Query,
@@ -60,6 +64,9 @@ impl Station {
         Station::LayerNorm2,
         Station::FeedForwardHidden,
         Station::Gelu,
+        Station::Gate,
+        Station::Up,
+        Station::GatedProduct,
         Station::FeedForwardOutput,
         Station::Block,
         Station::BlockOutput,
@@ -100,6 +107,9 @@ impl Station {
             Station::LayerNorm2 => "cp06.ln_2",
             Station::FeedForwardHidden => "cp06.c_fc",
             Station::Gelu => "cp06.gelu",
+            Station::Gate => "cp06.gate",
+            Station::Up => "cp06.up",
+            Station::GatedProduct => "cp06.swiglu",
             Station::FeedForwardOutput => "cp06.c_proj",
             Station::Block => "cp07.block",
             Station::BlockOutput => return format!("cp08.block.{layer:02}"),

@@ -5,11 +5,12 @@ use std::fmt::Write;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::weights::{Weight, Weights};
+use super::error::Problem;
+use super::weights::{StoredWeights, Weight, Weights};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TensorDigest {
-    /// Hugging Face's, without the `transformer.` prefix.
+    /// Hugging Face's, without the prefix (`transformer.`, `model.`).
     pub name: String,
     pub shape: Vec<usize>,
     /// SHA-256, in hex, of the values as held: little-endian f32, row-major.
@@ -35,6 +36,15 @@ pub fn model_digest(weights: &Weights) -> String {
         update(&mut sha256, weight.values());
     }
     hex(&sha256.finalize())
+}
+
+/// The same of weights that are not decoded: one tensor after the other is, and let go.
+pub fn stored_model_digest(weights: &StoredWeights) -> Result<String, Problem> {
+    let mut sha256 = Sha256::new();
+    for (_, weight) in weights.iter() {
+        update(&mut sha256, weight.decode()?.values());
+    }
+    Ok(hex(&sha256.finalize()))
 }
 
 /// Adds values as little-endian f32.

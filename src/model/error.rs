@@ -68,8 +68,10 @@ pub enum Problem {
     UnsupportedElement { tensor: String, element: String },
 
     // The model
-    #[error("architecture `{name}` is not one this engine runs (it runs gpt2)")]
+    #[error("architecture `{name}` is not one that is read here (gpt2, llama and qwen2 are)")]
     UnknownArchitecture { name: String },
+    #[error("architecture `{name}` is not one that {who} computes; the worker llorch-candled does")]
+    OtherArchitecture { name: &'static str, who: &'static str },
     #[error("the model needs tensor `{tensor}`, and the file lacks it")]
     MissingTensor { tensor: String },
     #[error("tensor `{tensor}` has shape {found:?}, the configuration says {expected:?}")]
@@ -96,6 +98,12 @@ impl Problem {
     /// The problem together with the file that has it.
     pub fn of(self, file: impl AsRef<Path>) -> ModelError {
         ModelError { file: file.as_ref().to_path_buf(), problem: self }
+    }
+
+    /// A tensor that was asked for in another shape.
+    pub fn shape(tensor: &str, expected: &[usize], found: &[usize]) -> Self {
+        let found = found.iter().map(|&size| size as u64).collect();
+        Problem::Shape { tensor: tensor.into(), expected: expected.into(), found }
     }
 
     pub fn key(key: impl Into<String>, why: impl Into<String>) -> Self {

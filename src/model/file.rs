@@ -8,24 +8,24 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::configuration::Gpt2Configuration;
+use super::configuration::{Configuration, HEAD};
 use super::error::{ModelError, Problem};
 use super::memory;
-use super::weights::Weights;
 use super::weights::bytes::FileBytes;
 use super::weights::element::Element;
 use super::weights::load::Stored;
+use super::weights::{self, StoredWeights, Weights};
 pub use gguf_gpt2::{is_transposed, name_in_gguf};
 
-/// A model, checked and in memory.
+/// A model, checked and in memory; the weights decoded, or left as they are stored.
 #[derive(Debug)]
-pub struct ModelFile {
+pub struct ModelFile<W = Weights> {
     /// As its file gives it: GGUF's `general.name`, else the name of the folder or of the file.
     pub name: String,
     pub path: PathBuf,
     pub format: Format,
-    pub configuration: Gpt2Configuration,
-    pub weights: Weights,
+    pub configuration: Configuration,
+    pub weights: W,
     /// As stored: `F32`, `F16`, `BF16`, `Q8_0`, `Q4_K_M`, …
     pub quant_kind: String,
     pub tokenizer_source: TokenizerSource,
@@ -80,7 +80,7 @@ pub struct GgufTokenizer {
 /// What a format's reader finds out; loading the values is the same for both.
 struct Plan {
     name: Option<String>,
-    configuration: Gpt2Configuration,
+    configuration: Configuration,
     end_of_text: Vec<u32>,
     /// Every tensor that the model uses; a head of its own, if there is one, as `lm_head.weight`.
     tensors: Vec<Stored>,
@@ -92,6 +92,23 @@ struct Plan {
 
 /// Opens a model and reads every weight once. `progress` is told 0 to 100, by bytes checked and paged in.
 pub fn open(path: &Path, progress: &mut dyn FnMut(u8)) -> Result<ModelFile, ModelError> {
+    found(path)?.load(progress)
+}
+
+/// The same, with every weight as its file stores it.
+pub fn open_stored(path: &Path, progress: &mut dyn FnMut(u8)) -> Result<ModelFile<StoredWeights>, ModelError> {
+    found(path)?.load_stored(progress)
+}
+
+/// A model file whose header was read.
+struct Found<'a> {
+    plan: Plan,
+    format: Format,
+    path: &'a Path,
+    fallback_name: String,
+}
+
+fn found(path: &Path) -> Result<Found<'_>, ModelError> {
     let is_folder = fs::metadata(path).map_err(|error| Problem::from(error).of(path))?.is_dir();
     let file = if is_folder { find_in_folder(path)? } else { path.to_path_buf() };
     let (format, plan) = match extension(&file) {
@@ -104,8 +121,8 @@ pub fn open(path: &Path, progress: &mut dyn FnMut(u8)) -> Result<ModelFile, Mode
         Format::Safetensors if is_folder || file.file_stem().is_some_and(|stem| stem == "model") => file.parent(),
         _ => Some(file.as_path()),
     };
-    let fallback_name = named_after.and_then(Path::file_stem).unwrap_or_default().to_string_lossy();
-    load(plan, format, path, &fallback_name, progress)
+    let fallback_name = named_after.and_then(Path::file_stem).unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Found { plan, format, path, fallback_name })
 }
 
 /// A model that is part of the program.
@@ -118,58 +135,52 @@ pub fn from_bytes(
     let tokenizer = TokenizerSource::HfJsonText(tokenizer_json.into());
     let plan = safetensors_gpt2::plan_bytes(Arc::new(safetensors.into()), config, tokenizer)
         .map_err(|problem| problem.of(path))?;
-    load(plan, Format::Safetensors, path, "embedded", &mut |_| {})
+    Found { plan, format: Format::Safetensors, path, fallback_name: "embedded".into() }.load(&mut |_| {})
 }
 
 /// A GGUF file that is in memory.
 pub fn from_gguf_bytes(gguf: impl Into<FileBytes>) -> Result<ModelFile, ModelError> {
     let path = Path::new("embedded model");
     let plan = gguf_gpt2::plan_bytes(Arc::new(gguf.into())).map_err(|problem| problem.of(path))?;
-    load(plan, Format::Gguf, path, "embedded", &mut |_| {})
+    Found { plan, format: Format::Gguf, path, fallback_name: "embedded".into() }.load(&mut |_| {})
 }
 
-fn load(
-    mut plan: Plan,
-    format: Format,
-    path: &Path,
-    fallback_name: &str,
-    progress: &mut dyn FnMut(u8),
-) -> Result<ModelFile, ModelError> {
-    drop_tied_head(&mut plan.tensors);
-    let stored_bytes = plan.tensors.iter().map(|tensor| tensor.range.len() as u64).sum();
-    let quant_kind = plan.quant_kind.unwrap_or_else(|| commonest_element(&plan.tensors));
-    let decoded = super::weights::load::decoded_bytes(&plan.tensors);
-    memory::require("the weights", decoded, memory::available()).map_err(|problem| problem.of(path))?;
-    let mut tensors = super::weights::load::load(&plan.tensors, progress).map_err(|problem| problem.of(path))?;
-    // Stored otherwise than the embedding and yet the same numbers: still tied.
-    if let (Some(head), Some(embedding)) = (tensors.get(HEAD), tensors.get(EMBEDDING))
-        && head.values() == embedding.values()
-    {
-        tensors.remove(HEAD);
+impl Found<'_> {
+    fn load(self, progress: &mut dyn FnMut(u8)) -> Result<ModelFile, ModelError> {
+        self.with(|path, tensors| {
+            let decoded = weights::load::decoded_bytes(&tensors);
+            memory::require("the weights", decoded, memory::available())?;
+            Ok(Weights::new(path, weights::load::load(&tensors, progress)?))
+        })
     }
-    Ok(ModelFile {
-        name: plan.name.unwrap_or_else(|| fallback_name.to_string()),
-        path: path.to_path_buf(),
-        format,
-        configuration: plan.configuration,
-        weights: Weights::new(path, tensors),
-        quant_kind,
-        tokenizer_source: plan.tokenizer_source,
-        end_of_text: plan.end_of_text,
-        unused: plan.unused,
-        stored_bytes,
-    })
+
+    fn load_stored(self, progress: &mut dyn FnMut(u8)) -> Result<ModelFile<StoredWeights>, ModelError> {
+        self.with(|path, tensors| StoredWeights::load(path, tensors, progress))
+    }
+
+    fn with<W>(self, load: impl FnOnce(&Path, Vec<Stored>) -> Result<W, Problem>) -> Result<ModelFile<W>, ModelError> {
+        let Found { mut plan, format, path, fallback_name } = self;
+        drop_tied_head(&mut plan.tensors, plan.configuration.embedding());
+        Ok(ModelFile {
+            name: plan.name.unwrap_or(fallback_name),
+            path: path.to_path_buf(),
+            format,
+            configuration: plan.configuration,
+            quant_kind: plan.quant_kind.unwrap_or_else(|| commonest_element(&plan.tensors)),
+            stored_bytes: plan.tensors.iter().map(|tensor| tensor.range.len() as u64).sum(),
+            weights: load(path, plan.tensors).map_err(|problem| problem.of(path))?,
+            tokenizer_source: plan.tokenizer_source,
+            end_of_text: plan.end_of_text,
+            unused: plan.unused,
+        })
+    }
 }
 
-const EMBEDDING: &str = "wte.weight";
-const HEAD: &str = "lm_head.weight";
-
-/// A head whose stored bytes are those of the embedding is the embedding, and is not loaded again.
-fn drop_tied_head(tensors: &mut Vec<Stored>) {
+/// A head that holds the numbers of the embedding is the embedding, and is not loaded again.
+fn drop_tied_head(tensors: &mut Vec<Stored>, embedding: &str) {
     let find = |name: &str| tensors.iter().position(|tensor| tensor.name == name);
-    let (Some(embedding), Some(head)) = (find(EMBEDDING), find(HEAD)) else { return };
-    let (one, other) = (&tensors[embedding], &tensors[head]);
-    if one.element == other.element && one.file[one.range.clone()] == other.file[other.range.clone()] {
+    let (Some(embedding), Some(head)) = (find(embedding), find(HEAD)) else { return };
+    if weights::load::same_values(&tensors[embedding], &tensors[head]) {
         tensors.remove(head);
     }
 }

@@ -13,7 +13,7 @@ pub mod recipe;
 pub mod tokenizer;
 pub mod weights;
 
-pub use configuration::Gpt2Configuration;
+pub use configuration::{Configuration, Gpt2Configuration, LlamaConfiguration};
 pub use error::ModelError;
 pub use file::ModelFile;
-pub use weights::{Weight, Weights};
+pub use weights::{StoredWeight, StoredWeights, Weight, Weights};

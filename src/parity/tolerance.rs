@@ -147,9 +147,12 @@ fn exact(place: Place, logits: LogitScale) -> Tolerance {
         Station::Probabilities | Station::Merged | Station::AttentionOutput | Station::AttentionResidual => {
             (Rule::Within(PRODUCT), "a softmax and two products in f32")
         }
-        Station::FeedForwardHidden | Station::Gelu | Station::FeedForwardOutput => {
-            (Rule::Within(PRODUCT), "products over C and 4C terms in f32")
-        }
+        Station::FeedForwardHidden
+        | Station::Gelu
+        | Station::Gate
+        | Station::Up
+        | Station::GatedProduct
+        | Station::FeedForwardOutput => (Rule::Within(PRODUCT), "products over C and 4C terms in f32"),
         Station::Block => (Rule::Within(PRODUCT), "all of one block in f32"),
         Station::BlockOutput | Station::FinalLayerNorm | Station::Logits => {
             (Rule::Within(LOGITS), "errors of all blocks add up")

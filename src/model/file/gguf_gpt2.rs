@@ -9,7 +9,7 @@ use crate::model::configuration::Gpt2Configuration;
 use crate::model::error::{ModelError, Problem};
 use crate::model::weights::bytes::FileBytes;
 use crate::model::weights::gguf::{self, Header, TensorEntry, Value, file_type_name};
-use crate::model::weights::load::Stored;
+use crate::model::weights::load::{Arrangement, Stored};
 
 pub(super) fn plan(file: &Path) -> Result<Plan, ModelError> {
     FileBytes::map(file).and_then(plan_bytes).map_err(|problem| problem.of(file))
@@ -37,7 +37,7 @@ pub(super) fn plan_bytes(file: Arc<FileBytes>) -> Result<Plan, Problem> {
     let quant_kind = header.unsigned("general.file_type")?.and_then(file_type_name).map(String::from);
     let name = header.string("general.name")?.filter(|name| !name.is_empty()).map(String::from);
     let end_of_text = configuration.eos_token_id.into_iter().collect();
-    Ok(Plan { name, configuration, end_of_text, tensors, quant_kind, tokenizer_source, unused })
+    Ok(Plan { name, configuration: configuration.into(), end_of_text, tensors, quant_kind, tokenizer_source, unused })
 }
 
 fn check_architecture(header: &Header) -> Result<(), Problem> {
@@ -198,5 +198,6 @@ fn stored(name: String, shape: Vec<usize>, entry: &TensorEntry, file: &Arc<FileB
     };
     // Inside the file, so inside the address space.
     let range = entry.range.start as usize..entry.range.end as usize;
-    Ok(Stored { name, shape, element, transposed, file: file.clone(), range })
+    let arrangement = if transposed { Arrangement::Transposed } else { Arrangement::AsHeld };
+    Ok(Stored { name, shape, element, arrangement, file: file.clone(), range })
 }

@@ -12,7 +12,7 @@ use crate::model::error::{ModelError, Problem};
 use crate::model::json;
 use crate::model::weights::bytes::FileBytes;
 use crate::model::weights::element::Element;
-use crate::model::weights::load::Stored;
+use crate::model::weights::load::{Arrangement, Stored};
 use crate::model::weights::safetensors::{self, TensorEntry};
 
 const MAX_CONFIGURATION_BYTES: u64 = 1 << 20;
@@ -135,7 +135,15 @@ fn plan(file: Gpt2File, mut found: Tensors, tokenizer_source: TokenizerSource) -
     }
     let unused = found.into_keys().filter(|name| !is_mask_buffer(name)).collect();
     let end_of_text = file.end_of_text;
-    Ok(Plan { name: None, configuration, end_of_text, tensors, quant_kind: None, tokenizer_source, unused })
+    Ok(Plan {
+        name: None,
+        configuration: configuration.into(),
+        end_of_text,
+        tensors,
+        quant_kind: None,
+        tokenizer_source,
+        unused,
+    })
 }
 
 /// Constants that older files carry along: the causal mask and its fill value.
@@ -156,5 +164,5 @@ fn stored(name: String, shape: Vec<usize>, found: Found) -> Result<Stored, Probl
     };
     // Inside the file, so inside the address space.
     let range = range.start as usize..range.end as usize;
-    Ok(Stored { name, shape, element, transposed: false, file: found.file, range })
+    Ok(Stored { name, shape, element, arrangement: Arrangement::AsHeld, file: found.file, range })
 }

@@ -67,6 +67,12 @@ impl Element {
         count / elements * bytes
     }
 
+    /// How many elements are in so many bytes of whole blocks.
+    pub fn elements(self, stored: usize) -> usize {
+        let (elements, bytes) = self.block();
+        stored / bytes * elements
+    }
+
     /// Decodes whole blocks: `stored` holds exactly `values.len()` elements.
     pub fn decode(self, stored: &[u8], values: &mut [f32]) {
         assert_eq!(stored.len(), self.stored_bytes(values.len()), "{} blocks", self.name());

@@ -12,29 +12,51 @@ use super::memory::Values;
 use crate::model::error::Problem;
 
 /// One tensor that the model uses: where it lies, and what it is to become.
+#[derive(Clone)]
 pub struct Stored {
-    /// Hugging Face's, without the `transformer.` prefix.
+    /// Hugging Face's, without its prefix.
     pub name: String,
     /// Hugging Face's orientation.
     pub shape: Vec<usize>,
     pub element: Element,
-    /// Stored as `[out, in]` where [`Stored::shape`] is `[in, out]`.
-    pub transposed: bool,
+    pub arrangement: Arrangement,
     pub file: Arc<FileBytes>,
     /// In bytes from the start of the file; inside it, and exactly what shape and element need.
     pub range: Range<usize>,
 }
 
+/// How the rows in the file are the rows as held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrangement {
+    AsHeld,
+    /// `[out, in]` where [`Stored::shape`] is `[in, out]`.
+    Transposed,
+    /// The two halves of each head row by row in turn, as llama.cpp keeps the queries and keys of a Llama: it turns adjacent
+    /// channels, where Hugging Face turns channel i with channel i + D/2.
+    Pairs {
+        heads: usize,
+    },
+}
+
 impl Stored {
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.file[self.range.clone()]
+    }
+
+    /// The rows of a tensor stored in pairs, in their order as held, each as stored.
+    pub(super) fn rows_in_halves(&self, heads: usize) -> impl Iterator<Item = &[u8]> {
+        let (rows, bytes) = (self.shape[0], self.bytes());
+        let row_bytes = bytes.len() / rows;
+        let (head, half) = (rows / heads, rows / heads / 2);
+        let in_file = move |row: usize| row / head * head + row % half * 2 + row % head / half;
+        (0..rows).map(move |row| &bytes[in_file(row) * row_bytes..][..row_bytes])
     }
 
     /// The values where they lie, if they are stored as they are held. A matrix of a layer has to lie on a cache line as
     /// well, or decoding is slower by a tenth, token after token; that is less than copying it once.
     fn in_place(&self) -> Option<MappedValues> {
         const LINE: usize = 64;
-        let as_held = self.element == Element::F32 && !self.transposed;
+        let as_held = self.element == Element::F32 && self.arrangement == Arrangement::AsHeld;
         let mapped = if as_held { MappedValues::new(&self.file, self.range.clone())? } else { return None };
         let is_layer_matrix = self.shape.len() == 2 && self.name.starts_with("h.");
         let fits = !is_layer_matrix || mapped.as_slice().as_ptr().addr().is_multiple_of(LINE);
@@ -70,12 +92,56 @@ fn load_one(tensor: &Stored, progress: &mut Progress) -> Result<Weight, Problem>
         return Ok(Weight::from_map(tensor.shape.clone(), mapped));
     }
     tensor.file.will_release(&tensor.range);
-    let values = match (tensor.transposed, tensor.shape.as_slice()) {
-        (true, &[inputs, outputs]) => decode_transposed(tensor, inputs, outputs, progress)?,
-        _ => decode_in_order(tensor, progress)?,
-    };
+    let values = decode_values(tensor, progress)?;
     tensor.file.release(&tensor.range);
     Ok(Weight::decoded(tensor.shape.clone(), values))
+}
+
+fn decode_values(tensor: &Stored, progress: &mut Progress) -> Result<Values, Problem> {
+    match (tensor.arrangement, tensor.shape.as_slice()) {
+        (Arrangement::Transposed, &[inputs, outputs]) => decode_transposed(tensor, inputs, outputs, progress),
+        (Arrangement::Pairs { heads }, _) => decode_pairs(tensor, heads, progress),
+        _ => decode_in_order(tensor, progress),
+    }
+}
+
+/// One tensor in memory of its own.
+pub(super) fn decode(tensor: &Stored) -> Result<Weight, Problem> {
+    let values = decode_values(tensor, &mut Progress::new(0, &mut |_| {}))?;
+    Ok(Weight::decoded(tensor.shape.clone(), values))
+}
+
+/// Reads all of them and keeps none. `progress` is told 0 to 100, by bytes, each number once.
+pub(super) fn check(tensors: &[Stored], progress: &mut dyn FnMut(u8)) -> Result<(), Problem> {
+    let mut progress = Progress::new(tensors.iter().map(|tensor| tensor.range.len()).sum(), progress);
+    let mut values = vec![0.0; CHECKED_AT_ONCE];
+    for tensor in tensors {
+        let mut first = 0;
+        for stored in tensor.bytes().chunks(tensor.element.stored_bytes(CHECKED_AT_ONCE)) {
+            let values = &mut values[..tensor.element.elements(stored.len())];
+            tensor.element.decode(stored, values);
+            check_finite(tensor, values, |index| first + index)?;
+            progress.advance(stored.len());
+            first += values.len();
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// Whether two tensors in the same order hold the same numbers, however each is stored.
+pub fn same_values(one: &Stored, other: &Stored) -> bool {
+    if one.element == other.element {
+        return one.bytes() == other.bytes();
+    }
+    let runs = |tensor: &Stored| tensor.element.stored_bytes(CHECKED_AT_ONCE);
+    let [mut left, mut right] = [vec![0.0; CHECKED_AT_ONCE], vec![0.0; CHECKED_AT_ONCE]];
+    one.bytes().chunks(runs(one)).zip(other.bytes().chunks(runs(other))).all(|(mine, others)| {
+        let count = one.element.elements(mine.len());
+        one.element.decode(mine, &mut left[..count]);
+        other.element.decode(others, &mut right[..count]);
+        left[..count] == right[..count]
+    })
 }
 
 /// Values looked at together: small enough to stay in the cache between decoding and checking; a multiple of every block.
@@ -90,6 +156,18 @@ fn decode_in_order(tensor: &Stored, progress: &mut Progress) -> Result<Values, P
         check_finite(tensor, values, |index| first + index)?;
         progress.advance(stored.len());
         first += values.len();
+    }
+    Ok(values)
+}
+
+/// Row by row; a row is one number where the tensor is a bias.
+fn decode_pairs(tensor: &Stored, heads: usize, progress: &mut Progress) -> Result<Values, Problem> {
+    let mut values = Values::zeros(tensor.shape.iter().product())?;
+    let width = values.len() / tensor.shape[0];
+    for (row, (stored, values)) in tensor.rows_in_halves(heads).zip(values.chunks_exact_mut(width)).enumerate() {
+        tensor.element.decode(stored, values);
+        check_finite(tensor, values, |index| row * width + index)?;
+        progress.advance(stored.len());
     }
     Ok(values)
 }

@@ -2,7 +2,7 @@
 //!
 //! A reader ([`safetensors`], [`gguf`]) checks a file's header and says where each tensor lies and how it is stored;
 //! [`load`] checks the values and brings them into that form, in place where they already have it, and
-//! [`element`] and [`quantised`] decode what is stored otherwise.
+//! [`element`] and [`quantised`] decode what is stored otherwise. [`StoredWeights`] are checked and left as they are stored.
 
 pub mod bytes;
 pub mod element;
@@ -12,6 +12,7 @@ pub mod load;
 pub mod memory;
 pub mod quantised;
 pub mod safetensors;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,12 @@ use std::sync::Arc;
 
 use crate::model::error::{ModelError, Problem};
 use bytes::MappedValues;
+pub use stored::{StoredWeight, StoredWeights};
 
 /// One tensor. Cloning shares its memory.
 #[derive(Clone)]
 pub struct Weight {
-    /// Row-major; a matrix of a linear layer is `[in, out]`, as Hugging Face's Conv1D stores it.
+    /// Row-major; a matrix of a linear layer as Hugging Face stores it: `[in, out]` in a GPT-2 (Conv1D), else `[out, in]`.
     shape: Vec<usize>,
     values: Values,
 }
@@ -87,8 +89,8 @@ impl std::fmt::Debug for Weight {
     }
 }
 
-/// All tensors that a model uses, by Hugging Face's names without the `transformer.` prefix. A head that is tied to the
-/// embedding is not among them: it *is* `wte.weight`.
+/// All tensors that a model uses, by Hugging Face's names without their prefix (`transformer.`, `model.`). A head that is
+/// tied to the embedding is not among them: it *is* the embedding.
 #[derive(Clone, Debug)]
 pub struct Weights {
     /// For messages.
@@ -106,8 +108,7 @@ impl Weights {
             return Err(Problem::MissingTensor { tensor: name.into() }.of(&self.file));
         };
         if weight.shape() != shape {
-            let found = weight.shape().iter().map(|&size| size as u64).collect();
-            return Err(Problem::Shape { tensor: name.into(), expected: shape.into(), found }.of(&self.file));
+            return Err(Problem::shape(name, shape, weight.shape()).of(&self.file));
         }
         Ok(weight.clone())
     }

@@ -64,7 +64,9 @@ impl<'a> Found<'a> {
             }
             Station::CachedKeys | Station::CachedValues => vec![n, h, d],
             Station::Scores | Station::ScoresMasked | Station::Probabilities => vec![h, t, n],
-            Station::FeedForwardHidden | Station::Gelu => vec![t, configuration.n_inner],
+            Station::FeedForwardHidden | Station::Gelu | Station::Gate | Station::Up | Station::GatedProduct => {
+                vec![t, configuration.n_inner]
+            }
             Station::Logits => vec![t, configuration.vocab_size],
             Station::SelectedLogits | Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo => {
                 vec![configuration.vocab_size]

@@ -92,11 +92,11 @@ pub fn capture(path: &Path, prompt: &[u32], options: &Options) -> Result<Capture
     if file.format != Format::Gguf {
         return Err(LlamaCppError::NotGguf(shown()));
     }
-    check_prompt(prompt, options.steps, &file.configuration)?;
-    let tokenizer = tokenizer::open(&file.tokenizer_source, file.configuration.eos_token_id)
+    let sizes = file.configuration.gpt2("the capture of llama.cpp").map_err(|problem| problem.of(path))?.clone();
+    check_prompt(prompt, options.steps, &sizes)?;
+    let tokenizer = tokenizer::open(&file.tokenizer_source, sizes.eos_token_id)
         .map_err(|source| LlamaCppError::Tokenizer { model: shown(), source })?;
     let mut manifest = manifest(&file, prompt, tokenizer.as_ref(), options);
-    let sizes = file.configuration.clone();
     // llama.cpp maps the file itself.
     drop(file);
 
@@ -135,13 +135,13 @@ fn manifest(file: &ModelFile, prompt: &[u32], tokenizer: &dyn Tokenizer, options
         engine: "llama.cpp".to_owned(),
         engine_version: engine::version(),
         model: options.name.clone().unwrap_or_else(|| file.name.clone()),
-        architecture: "gpt2".to_owned(),
+        architecture: sizes.architecture().to_owned(),
         sizes: Sizes {
-            n_layer: sizes.n_layer,
-            n_head: sizes.n_head,
-            n_embd: sizes.n_embd,
-            n_ctx: sizes.n_ctx,
-            vocab_size: sizes.vocab_size,
+            n_layer: sizes.n_layer(),
+            n_head: sizes.n_head(),
+            n_embd: sizes.n_embd(),
+            n_ctx: sizes.n_ctx(),
+            vocab_size: sizes.vocab_size(),
         },
         model_digest: model_digest(&file.weights),
         weights_dtype: file.quant_kind.clone(),

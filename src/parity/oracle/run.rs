@@ -109,7 +109,14 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
 }
 
 /// What a GPT-2 has not, and what is of a whole generation.
-const NOT_OF_A_PASS: &[Station] = &[Station::QueryRotated, Station::KeyRotated, Station::GeneratedIds];
+const NOT_OF_A_PASS: &[Station] = &[
+    Station::QueryRotated,
+    Station::KeyRotated,
+    Station::Gate,
+    Station::Up,
+    Station::GatedProduct,
+    Station::GeneratedIds,
+];
 
 /// The stations of a prefill, in the order of execution.
 fn places(layers: usize, every_layer: bool) -> Vec<Place> {

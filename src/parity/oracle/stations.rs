@@ -123,6 +123,9 @@ pub fn honest<O: Operations>(pass: &Pass<'_, O>, station: Station, layer: usize)
         // Of architectures with rotary positions; here nothing turns.
         Station::QueryRotated => (*get(Station::Query)?).clone(),
         Station::KeyRotated => (*get(Station::Key)?).clone(),
+        // Of architectures with gated feed-forward layers; here nothing is gated.
+        Station::Gate | Station::Up => (*get(Station::FeedForwardHidden)?).clone(),
+        Station::GatedProduct => (*get(Station::Gelu)?).clone(),
     })
 }
 

@@ -122,9 +122,13 @@ impl Operations for Injected {
             Station::SelectedLogits => model::selected(here, pass),
             Station::Argmax => model::argmax_of(here, pass),
             Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo => model::probable(here, pass),
-            Station::BlockOutput | Station::GeneratedIds | Station::QueryRotated | Station::KeyRotated => {
-                honest(pass, station, layer)
-            }
+            Station::BlockOutput
+            | Station::GeneratedIds
+            | Station::QueryRotated
+            | Station::KeyRotated
+            | Station::Gate
+            | Station::Up
+            | Station::GatedProduct => honest(pass, station, layer),
         }
     }
 

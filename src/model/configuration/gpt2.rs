@@ -1,11 +1,11 @@
-//! The sizes of a GPT-2, from `config.json` or GGUF metadata, checked before anything is built from them; and the tensors
-//! that a model of these sizes consists of.
+//! GPT-2.
 
 use serde_json::{Map, Value};
 
-use super::error::Problem;
+use super::{MAX_HEADS, MAX_INNER, MAX_LAYERS, MAX_VOCABULARY, MAX_WIDTH, check_epsilon, check_ids, check_sizes};
+use crate::model::error::Problem;
+use crate::model::json;
 
-/// Every size comes from the model file; none is a constant anywhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpt2Configuration {
     /// L, the number of blocks.
@@ -27,15 +27,8 @@ pub struct Gpt2Configuration {
     pub bos_token_id: Option<u32>,
 }
 
-/// What no model of this kind exceeds: a size above is a damaged or hostile file, and is refused before it is multiplied.
-const LIMITS: [(&str, usize); 6] = [
-    ("n_layer", 1 << 10),
-    ("n_head", 1 << 10),
-    ("n_embd", 1 << 16),
-    ("n_inner", 1 << 18),
-    ("n_ctx", 1 << 20),
-    ("vocab_size", 1 << 22),
-];
+/// Learned positions: each is a row of a matrix.
+const MAX_CONTEXT: usize = 1 << 20;
 
 impl Gpt2Configuration {
     /// D, the width of one head.
@@ -73,37 +66,28 @@ impl Gpt2Configuration {
 
     /// The same configuration, if a model can be built of it.
     pub fn checked(self) -> Result<Self, Problem> {
-        let sizes = [self.n_layer, self.n_head, self.n_embd, self.n_inner, self.n_ctx, self.vocab_size];
-        for ((key, limit), size) in LIMITS.into_iter().zip(sizes) {
-            if size == 0 {
-                return Err(Problem::key(key, "is 0"));
-            }
-            if size > limit {
-                return Err(Problem::OverLimit { what: format!("`{key}`"), found: size as u64, limit: limit as u64 });
-            }
-        }
+        check_sizes([
+            ("n_layer", self.n_layer, MAX_LAYERS),
+            ("n_head", self.n_head, MAX_HEADS),
+            ("n_embd", self.n_embd, MAX_WIDTH),
+            ("n_inner", self.n_inner, MAX_INNER),
+            ("n_ctx", self.n_ctx, MAX_CONTEXT),
+            ("vocab_size", self.vocab_size, MAX_VOCABULARY),
+        ])?;
         if !self.n_embd.is_multiple_of(self.n_head) {
             return Err(Problem::key(
                 "n_head",
                 format!("is {}, which does not divide n_embd {}", self.n_head, self.n_embd),
             ));
         }
-        let epsilon = self.layer_norm_epsilon;
-        if !(epsilon > 0.0 && epsilon < 1.0) {
-            return Err(Problem::key("layer_norm_epsilon", format!("is {epsilon}, not between 0 and 1")));
-        }
-        for (key, id) in [("eos_token_id", self.eos_token_id), ("bos_token_id", self.bos_token_id)] {
-            if let Some(id) = id.filter(|&id| id as usize >= self.vocab_size) {
-                let (found, expected) = (u64::from(id), self.vocab_size as u64);
-                return Err(Problem::OverLimit { what: format!("`{key}`"), found, limit: expected - 1 });
-            }
-        }
+        check_epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
+        check_ids(self.vocab_size, self.eos_token_id, self.bos_token_id)?;
         Ok(self)
     }
 
     /// From the text of a `config.json`. Settings that change the computation and are not implemented are refused by name.
     pub fn from_json(text: &str) -> Result<Gpt2File, Problem> {
-        let map = super::json::object(text).map_err(|source| Problem::Json { what: "the configuration", source })?;
+        let map = json::object(text).map_err(|source| Problem::Json { what: "the configuration", source })?;
         check_architecture(&map)?;
         check_computation(&map)?;
 
