@@ -142,6 +142,9 @@ pub enum TargetKind {
 pub enum BuiltInBackend {
     Stub,
     Cpu,
+    /// llorch-candled, on the processor
+    #[cfg(feature = "candle")]
+    Candle,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -83,6 +83,13 @@ impl Session {
     /// A session whose target nobody has looked at yet.
     pub fn of(request: TargetRequest) -> Result<Session, TargetError> {
         let target = match &request.kind {
+            #[cfg(feature = "candle")]
+            TargetKind::BuiltIn { backend: Some(BuiltInBackend::Candle) } => {
+                // Ours, and judged like anybody's: its long jobs are computed, not paced by a stub.
+                let words = ["llorch-candled", "--backend", "cpu"].map(str::to_owned);
+                let llorch = request.llorch.to_string_lossy().into_owned();
+                Target::Spawn { command: [llorch].into_iter().chain(words).collect() }
+            }
             TargetKind::BuiltIn { .. } => Target::built_in(&request.llorch),
             TargetKind::Spawn { command } => Target::spawn(command)?,
             TargetKind::Url { url } => Target::url(url)
@@ -288,7 +295,7 @@ impl Session {
 
 impl runner::Session for Session {
     fn is_ours(&self) -> bool {
-        self.is_built_in()
+        matches!(self.request.kind, TargetKind::BuiltIn { .. })
     }
 
     fn lane(&self, lane: Lane) -> Result<(), String> {

@@ -4,6 +4,8 @@ mod allocation;
 mod architecture;
 mod bench;
 mod cache;
+#[cfg(feature = "candle")]
+mod candle;
 mod capture;
 mod capture_command;
 mod capture_cpu;
@@ -79,6 +81,8 @@ pub fn all() -> Vec<(String, fn())> {
         architecture::TESTS,
         bench::TESTS,
         cache::TESTS,
+        #[cfg(feature = "candle")]
+        candle::TESTS,
         capture::TESTS,
         capture_command::TESTS,
         capture_cpu::TESTS,

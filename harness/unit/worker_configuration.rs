@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use llorch::worker::configuration::{Configuration, SETTINGS, Sources, is_worker_id};
+use llorch::worker::daemon::CPUD;
 
 pub const TESTS: &[(&str, fn())] = &[
     ("worker_configuration/precedence", precedence),
@@ -40,18 +41,18 @@ fn with_file(mut sources: Sources, text: &str) -> Result<Sources, String> {
 fn precedence() {
     let file = "queue_size: 5\nport: 7000\ndrain_sec: 9\n";
     let sources = with_file(stub(&[("queue-size", "3")], &[("LLORCH_QUEUE_SIZE", "4"), ("LLORCH_PORT", "7001")]), file);
-    let configuration = Configuration::resolve(&sources.unwrap()).unwrap();
+    let configuration = Configuration::resolve(&CPUD, &sources.unwrap()).unwrap();
     assert_eq!(configuration.queue_size, 3, "the flag");
     assert_eq!(configuration.port, 7001, "the variable");
     assert_eq!(configuration.drain, Duration::from_secs(9), "the file");
     assert_eq!(configuration.max_tokens_out, 2048, "the default");
-    let empty = Configuration::resolve(&stub(&[], &[("LLORCH_PORT", ""), ("LLORCH_API_TOKEN", "")])).unwrap();
+    let empty = Configuration::resolve(&CPUD, &stub(&[], &[("LLORCH_PORT", ""), ("LLORCH_API_TOKEN", "")])).unwrap();
     assert_eq!(empty.port, 0, "an empty variable is none");
     assert!(empty.access.is_empty());
 }
 
 fn defaults() {
-    let configuration = Configuration::resolve(&stub(&[], &[])).unwrap();
+    let configuration = Configuration::resolve(&CPUD, &stub(&[], &[])).unwrap();
     assert!(uuid::Uuid::parse_str(&configuration.worker_id).is_ok());
     assert_eq!(configuration.model_ref, "stub");
     assert_eq!((configuration.port, configuration.queue_size), (0, 8));
@@ -64,7 +65,7 @@ fn defaults() {
 }
 
 fn refusal(sources: &Sources) -> String {
-    Configuration::resolve(sources).expect_err("refused").to_string()
+    Configuration::resolve(&CPUD, sources).expect_err("refused").to_string()
 }
 
 fn every_refusal_names_flag_value_and_range() {
@@ -126,7 +127,7 @@ fn files_hold_one_value_a_key() {
         assert!(with_file(stub(&[], &[]), text).is_ok(), "{text:?}");
     }
     let sources = with_file(stub(&[], &[]), "worker_id: node-7\ndigest: true\nkv_cache_size_mb: auto\n").unwrap();
-    let configuration = Configuration::resolve(&sources).unwrap();
+    let configuration = Configuration::resolve(&CPUD, &sources).unwrap();
     assert_eq!(configuration.worker_id, "node-7");
     assert!(configuration.backend.digest);
     assert!(
@@ -138,24 +139,24 @@ fn a_model_is_needed() {
     let cpu = |flags: &[(&str, &str)]| Sources { flags: map(flags), ..Sources::default() };
     assert!(refusal(&cpu(&[])).contains("--model"));
     assert!(refusal(&cpu(&[("backend", "cuda"), ("model", "m")])).contains("cpu, stub"));
-    assert_eq!(Configuration::resolve(&cpu(&[("model", "m.gguf")])).unwrap().model_ref, "m.gguf");
+    assert_eq!(Configuration::resolve(&CPUD, &cpu(&[("model", "m.gguf")])).unwrap().model_ref, "m.gguf");
 }
 
 fn open_addresses_need_a_token() {
     for address in ["0.0.0.0", "::", "192.0.2.1"] {
         assert!(refusal(&stub(&[("bind", address)], &[])).contains("LLORCH_API_TOKEN"), "{address}");
         let guarded = stub(&[("bind", address)], &[("LLORCH_API_TOKEN", "secret")]);
-        assert_eq!(Configuration::resolve(&guarded).unwrap().bind.to_string(), address);
+        assert_eq!(Configuration::resolve(&CPUD, &guarded).unwrap().bind.to_string(), address);
     }
     for address in ["127.0.0.1", "127.0.0.2", "::1", "localhost"] {
-        assert!(Configuration::resolve(&stub(&[("bind", address)], &[])).unwrap().bind.is_loopback());
+        assert!(Configuration::resolve(&CPUD, &stub(&[("bind", address)], &[])).unwrap().bind.is_loopback());
     }
 }
 
 fn secrets_are_not_repeated() {
     let text = refusal(&stub(&[], &[("LLORCH_API_TOKEN", "se cret")]));
     assert!(text.contains("LLORCH_API_TOKEN") && !text.contains("cret"), "{text}");
-    let held = Configuration::resolve(&stub(&[], &[("LLORCH_API_TOKEN", "secret")])).unwrap();
+    let held = Configuration::resolve(&CPUD, &stub(&[], &[("LLORCH_API_TOKEN", "secret")])).unwrap();
     assert!(!format!("{:?}", held.access).contains("secret"));
 }
 

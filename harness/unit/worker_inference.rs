@@ -11,6 +11,7 @@ use llorch::backend::{
 };
 use llorch::worker::configuration::{Configuration, Sources};
 use llorch::worker::correlation::CorrelationId;
+use llorch::worker::daemon::CPUD;
 use llorch::worker::error::{ApiError, Code};
 use llorch::worker::events::{Cause, Ending, Event};
 use llorch::worker::inference;
@@ -72,7 +73,7 @@ impl Bench {
         let mut sources = Sources::default();
         sources.flags.insert("backend".to_owned(), "stub".to_owned());
         sources.flags.extend(flags.iter().map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())));
-        let configuration = Configuration::resolve(&sources).unwrap();
+        let configuration = Configuration::resolve(&CPUD, &sources).unwrap();
         let mut backend = Scripted(Box::new(run));
         let (held, metrics) = (inference::held(&backend), Metrics::new().unwrap());
         let service = Arc::new(Service::new(configuration, held, None, metrics, Shutdown::default(), Instant::now()));

@@ -1,46 +1,22 @@
-//! GPT-2 on the CPU: the model, its cache and its working memory behind the backend's trait; [`capture`] writes what a
-//! job computes to disk.
+//! GPT-2 on the CPU: the model, its cache and its working memory, as an engine.
 
-pub mod capture;
-mod watch;
-
-use std::cell::OnceCell;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::generate::{Engine, Generation, SharedTokenizer, generate};
-use super::{BackendError, CancelFlag, Description, Encode, Finished, InferenceBackend, Job, TokenSink};
+use super::generate::Engine;
+pub use super::served::LoadError;
+use super::served::{ModelBackend, WatchedEngine, open_tokenizer};
+use super::watch::Watch;
+use super::{BackendError, CancelFlag, Description};
 use crate::cache::{BLOCK, CacheShape, KvCache};
 use crate::layers::NoTap;
 use crate::layers::gpt2::{ForwardError, Gpt2, LogitRows, Scratch};
 use crate::model::digest::{model_digest, tensor_digests};
 use crate::model::error::Problem;
-use crate::model::file::{self, ModelFile, TokenizerSource};
-use crate::model::tokenizer::{self, IdsOnly, Tokenizer, TokenizerError};
-use crate::model::{ModelError, Weights, memory};
+use crate::model::file::{self, ModelFile};
+use crate::model::{Configuration, memory};
 use crate::tensor::Instructions;
-use watch::Watch;
 
-pub struct CpuBackend {
-    description: Description,
-    tokenizer: Arc<dyn Tokenizer>,
-    engine: CpuEngine,
-    /// The engine's own, for their digest.
-    weights: Weights,
-    model_digest: OnceCell<String>,
-    #[cfg(feature = "orch_logging")]
-    log: Option<Arc<crate::parity::log::Writer>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    #[error("{model}: the tokenizer cannot be used: {source}")]
-    Tokenizer { model: String, source: TokenizerError },
-    #[error("{model}: the tokenizer has {tokens} tokens and the model only {vocab_size}")]
-    Vocabulary { model: String, tokens: u32, vocab_size: usize },
-}
+pub type CpuBackend = ModelBackend<CpuEngine>;
 
 impl CpuBackend {
     /// Opens a model and reads every weight once; `progress` is told 0 to 100. With `digest`, logs what is held, so that it
@@ -82,24 +58,9 @@ impl CpuBackend {
 
     fn new_within(file: ModelFile, threads: usize, cache_bytes: Option<u64>) -> Result<CpuBackend, LoadError> {
         let ModelFile { name, path, configuration, weights, quant_kind, tokenizer_source, end_of_text, .. } = file;
-        let model = || path.display().to_string();
         let configuration = configuration.gpt2("the cpu backend").map_err(|problem| problem.of(&path))?.clone();
         let vocab_size = configuration.vocab_size;
-        let tokenizer = match tokenizer_source {
-            TokenizerSource::Absent => {
-                tracing::warn!(
-                    model = model(),
-                    "The model has no tokenizer: prompts are token ids, and so is the text"
-                );
-                Arc::new(IdsOnly::new(vocab_size, end_of_text)) as Arc<dyn Tokenizer>
-            }
-            source => tokenizer::open(&source, end_of_text)
-                .map_err(|source| LoadError::Tokenizer { model: model(), source })?,
-        };
-        // The other way round is common: embeddings are filled up to a round number.
-        if tokenizer.vocab_size() as usize > vocab_size {
-            return Err(LoadError::Vocabulary { model: model(), tokens: tokenizer.vocab_size(), vocab_size });
-        }
+        let tokenizer = open_tokenizer(tokenizer_source, end_of_text, vocab_size, &path)?;
         let loaded = Gpt2::load(configuration, &weights)?;
         let cache = cache_within(loaded.cache_shape(), cache_bytes).map_err(|problem| problem.of(&path))?;
         memory::require("the key-value cache", KvCache::bytes(cache) as u64, memory::available())
@@ -115,58 +76,9 @@ impl CpuBackend {
             context_length: cache.n_ctx as u32,
             memory_bytes: weights.held_bytes() + engine.held_bytes(),
             vram_bytes: 0,
+            cuda: None,
         };
-        Ok(CpuBackend {
-            description,
-            tokenizer,
-            engine,
-            weights,
-            model_digest: OnceCell::new(),
-            #[cfg(feature = "orch_logging")]
-            log: None,
-        })
-    }
-
-    /// Bytes held: weights, cache and working memory.
-    pub fn held_bytes(&self) -> u64 {
-        self.weights.held_bytes() + self.engine.held_bytes()
-    }
-
-    /// The digest of the weights; computed once, which takes a second for each gigabyte or two.
-    pub fn model_digest(&self) -> &str {
-        self.model_digest.get_or_init(|| model_digest(&self.weights))
-    }
-}
-
-impl InferenceBackend for CpuBackend {
-    fn describe(&self) -> Description {
-        self.description.clone()
-    }
-
-    fn tokenizer(&self) -> Option<Arc<dyn Encode>> {
-        Some(Arc::new(SharedTokenizer(self.tokenizer.clone())))
-    }
-
-    fn run(&mut self, job: &Job, sink: &mut dyn TokenSink, cancel: &CancelFlag) -> Result<Finished, BackendError> {
-        self.engine.watch = self.watch(job);
-        match &job.capture {
-            Some(request) => self.run_and_write(job, request, sink, cancel),
-            None => self.generate(job, sink, cancel).map(|generation| generation.finished),
-        }
-    }
-}
-
-impl CpuBackend {
-    /// The job, with whatever the engine is watched by.
-    fn generate(
-        &mut self,
-        job: &Job,
-        sink: &mut dyn TokenSink,
-        cancel: &CancelFlag,
-    ) -> Result<Generation, BackendError> {
-        let result = generate(&mut self.engine, self.tokenizer.as_ref(), job, sink, cancel);
-        self.engine.shrink();
-        result
+        Ok(ModelBackend::serving(description, tokenizer, engine, move || model_digest(&weights)))
     }
 }
 
@@ -206,13 +118,6 @@ impl CpuEngine {
         CpuEngine { cache, scratch_bytes: scratch.bytes(), scratch, model, watch: Watch::default() }
     }
 
-    /// Gives back what only a job that is watched needs: room for a whole prompt, and the logits of all its positions.
-    fn shrink(&mut self) {
-        if self.scratch.bytes() > self.scratch_bytes {
-            self.scratch = Scratch::new(&self.model.configuration, self.scratch.threads(), Instructions::detect());
-        }
-    }
-
     /// Bytes of the cache and of the working memory; the weights belong to the file.
     pub fn held_bytes(&self) -> u64 {
         (KvCache::bytes(self.cache.shape()) + self.scratch.bytes()) as u64
@@ -247,5 +152,24 @@ impl Engine for CpuEngine {
             ForwardError::Cancelled => BackendError::Cancelled,
             other => BackendError::Internal(other.to_string()),
         })
+    }
+}
+
+impl WatchedEngine for CpuEngine {
+    const NAME: &'static str = "llorch-cpu";
+
+    fn configuration(&self) -> Configuration {
+        self.model.configuration.clone().into()
+    }
+
+    fn watch(&mut self) -> &mut Watch {
+        &mut self.watch
+    }
+
+    /// Room for a whole prompt, and for the logits of all its positions.
+    fn shrink(&mut self) {
+        if self.scratch.bytes() > self.scratch_bytes {
+            self.scratch = Scratch::new(&self.model.configuration, self.scratch.threads(), Instructions::detect());
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! From settings to a backend that is ready to run: the one place where a backend is chosen and plugged in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::InferenceBackend;
-use super::cpu::{CpuBackend, LoadError};
+use super::cpu::CpuBackend;
+use super::served::{LoadError, ModelBackend, WatchedEngine};
 use super::stub::Stub;
 use crate::model::ModelError;
 use crate::model::error::Problem;
@@ -14,6 +15,19 @@ use crate::parity::{Scope, log};
 pub enum BackendKind {
     Stub,
     Cpu,
+    #[cfg(feature = "candle")]
+    Candle(super::candle::device::Place),
+}
+
+impl BackendKind {
+    /// The device that is asked for, for messages.
+    pub fn device(self) -> String {
+        match self {
+            BackendKind::Stub | BackendKind::Cpu => "cpu".to_owned(),
+            #[cfg(feature = "candle")]
+            BackendKind::Candle(place) => place.to_string(),
+        }
+    }
 }
 
 /// What a backend has to know to load. All of it has been checked; the model's file has not been opened.
@@ -71,6 +85,7 @@ impl From<LoadError> for StartError {
                 available_bytes: Some(available),
                 ..Self::new("VRAM_OOM", message)
             },
+            LoadError::Device { out_of_memory: true, .. } => Self::new("VRAM_OOM", message),
             _ => Self::model(message),
         }
     }
@@ -94,18 +109,40 @@ pub fn load(settings: &Settings, progress: &mut dyn FnMut(u8)) -> Result<Box<dyn
             Ok(Box::new(Stub::new(settings.stub)))
         }
         BackendKind::Cpu => {
-            let missing =
-                || StartError::model("the cpu backend needs --model: a .gguf file, a .safetensors file or a folder");
-            let path = settings.model.as_deref().ok_or_else(missing)?;
-            let cache_bytes = settings.kv_cache_size_mb.map(|mebibytes| mebibytes.saturating_mul(1 << 20));
-            let mut backend = CpuBackend::open_within(path, settings.threads, settings.digest, cache_bytes, progress)?;
-            if settings.capture.is_some() {
-                backend.model_digest(); // takes a while with a large model: now, not in the first job
-            }
-            if let Some(log) = &settings.parity_log {
-                backend.start_log(log)?;
-            }
-            Ok(Box::new(backend))
+            let (path, cache) = (settings.model()?, settings.cache_bytes());
+            let backend = CpuBackend::open_within(path, settings.threads, settings.digest, cache, progress)?;
+            ready(backend, settings)
+        }
+        #[cfg(feature = "candle")]
+        BackendKind::Candle(place) => {
+            let (path, cache) = (settings.model()?, settings.cache_bytes());
+            let backend = super::candle::CandleBackend::open(path, place, cache, settings.digest, progress)?;
+            ready(backend, settings)
         }
     }
+}
+
+impl Settings {
+    fn model(&self) -> Result<&Path, StartError> {
+        let missing = || StartError::model("--model is missing: a .gguf file, a .safetensors file or a folder");
+        self.model.as_deref().ok_or_else(missing)
+    }
+
+    fn cache_bytes(&self) -> Option<u64> {
+        self.kv_cache_size_mb.map(|mebibytes| mebibytes.saturating_mul(1 << 20))
+    }
+}
+
+/// With whatever looks at its jobs.
+fn ready<E: WatchedEngine + 'static>(
+    mut backend: ModelBackend<E>,
+    settings: &Settings,
+) -> Result<Box<dyn InferenceBackend>, StartError> {
+    if settings.capture.is_some() {
+        backend.model_digest(); // takes a while with a large model: now, not in the first job
+    }
+    if let Some(log) = &settings.parity_log {
+        backend.start_log(log)?;
+    }
+    Ok(Box::new(backend))
 }

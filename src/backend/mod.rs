@@ -3,10 +3,15 @@
 //!
 //! The trait stands between the HTTP contract (`worker/`) and the mathematics (`model/`, `layers/`): neither knows the other.
 
+#[cfg(feature = "candle")]
+pub mod candle;
+mod capture;
 pub mod cpu;
 pub mod generate;
 pub mod load;
+pub mod served;
 pub mod stub;
+mod watch;
 
 pub use load::{BackendKind, Settings, StartError, StubPace, load};
 
@@ -64,6 +69,15 @@ pub struct Description {
     /// Bytes held, by account: weights, cache and buffers.
     pub memory_bytes: u64,
     pub vram_bytes: u64,
+    /// What a CUDA device says of itself; none elsewhere.
+    pub cuda: Option<CudaFacts>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CudaFacts {
+    /// Its compute capability, as a compiler names it: `sm_90`.
+    pub sm: String,
+    pub runtime_version: String,
 }
 
 /// Raised by `/cancel`, by a client that went away, by a time-out and by a shutdown; read between layers.
@@ -135,6 +149,9 @@ pub enum BackendError {
     Cancelled,
     #[error("out of device memory: {required} bytes needed, {available} available")]
     OutOfMemory { required: u64, available: u64 },
+    /// The same, found out by asking for it.
+    #[error("out of device memory: {0}")]
+    DeviceFull(String),
     #[error("{0}")]
     Internal(String),
 }

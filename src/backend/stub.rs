@@ -42,6 +42,7 @@ impl InferenceBackend for Stub {
             context_length: CONTEXT_LENGTH,
             memory_bytes: (size_of::<Self>() + PIECES.concat().len()) as u64,
             vram_bytes: 0,
+            cuda: None,
         }
     }
 

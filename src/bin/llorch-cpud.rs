@@ -1,5 +1,7 @@
 //! The CPU worker under its own name.
 
+use llorch::worker::daemon::CPUD;
+
 fn main() -> std::process::ExitCode {
-    llorch::cli::cpud::main(std::env::args_os())
+    llorch::cli::worker::main(&CPUD, std::env::args_os())
 }

@@ -5,7 +5,6 @@ pub mod bench;
 #[cfg(feature = "bdd")]
 pub mod capture;
 pub mod completions;
-pub mod cpud;
 #[cfg(feature = "bdd")]
 pub mod diff;
 #[cfg(feature = "bdd")]
@@ -25,11 +24,16 @@ pub mod selftest;
 pub mod serve;
 #[cfg(feature = "bdd")]
 pub mod verify;
+pub mod worker;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+
+#[cfg(feature = "candle")]
+use crate::worker::daemon::CANDLED;
+use crate::worker::daemon::CPUD;
 
 /// Proof that an LLM inference worker is right and real.
 #[derive(Debug, Parser)]
@@ -117,7 +121,9 @@ type Main = fn(Vec<OsString>) -> ExitCode;
 
 /// The daemons that this binary carries, so that it can start them as itself; their first argument is their name.
 const DAEMONS: &[(&str, Main)] = &[
-    ("llorch-cpud", |arguments| cpud::main(arguments.into_iter())),
+    ("llorch-cpud", |arguments| worker::main(&CPUD, arguments.into_iter())),
+    #[cfg(feature = "candle")]
+    ("llorch-candled", |arguments| worker::main(&CANDLED, arguments.into_iter())),
     ("pool-managerd", |arguments| pool_managerd::main(arguments.into_iter())),
     ("orchestratord", |arguments| orchestratord::main(arguments.into_iter())),
     ("llorch-pool", |arguments| pool::carried(arguments, daemons())),

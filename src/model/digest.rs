@@ -19,10 +19,10 @@ pub struct TensorDigest {
 
 /// One digest per tensor, in the order of the names (byte by byte).
 pub fn tensor_digests(weights: &Weights) -> Vec<TensorDigest> {
-    let digest = |(name, weight): (&str, &Weight)| {
-        let mut sha256 = Sha256::new();
-        update(&mut sha256, weight.values());
-        TensorDigest { name: name.into(), shape: weight.shape().into(), sha256: hex(&sha256.finalize()) }
+    let digest = |(name, weight): (&str, &Weight)| TensorDigest {
+        name: name.into(),
+        shape: weight.shape().into(),
+        sha256: values_digest(weight.values()),
     };
     weights.iter().map(digest).collect()
 }
@@ -45,6 +45,13 @@ pub fn stored_model_digest(weights: &StoredWeights) -> Result<String, Problem> {
         update(&mut sha256, weight.decode()?.values());
     }
     Ok(hex(&sha256.finalize()))
+}
+
+/// SHA-256 of values, in hex.
+pub fn values_digest(values: &[f32]) -> String {
+    let mut sha256 = Sha256::new();
+    update(&mut sha256, values);
+    hex(&sha256.finalize())
 }
 
 /// Adds values as little-endian f32.

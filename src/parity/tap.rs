@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::capture::Tensor;
 use crate::layers::{Station, Tap};
-use crate::model::Gpt2Configuration;
+use crate::model::Configuration;
 
 /// How much of a run is captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +23,11 @@ impl Default for Scope {
 
 impl Scope {
     /// Bytes of all tensors that a [`Recorder`] keeps of a prompt of this many tokens.
-    pub fn bytes(&self, configuration: &Gpt2Configuration, tokens: usize) -> u64 {
-        let Gpt2Configuration { n_layer, n_head, n_embd, n_inner, vocab_size, .. } = *configuration;
-        let [t, c, hidden, v, h] = [tokens, n_embd, n_inner, vocab_size, n_head].map(|size| size as u128);
-        let (all, steps) = (n_layer as u128, self.steps as u128);
+    pub fn bytes(&self, configuration: &Configuration, tokens: usize) -> u64 {
+        let width = configuration.n_embd().max(configuration.n_head() * configuration.head_size());
+        let sizes = [tokens, width, configuration.n_inner(), configuration.vocab_size(), configuration.n_head()];
+        let [t, c, hidden, v, h] = sizes.map(|size| size as u128);
+        let (all, steps) = (configuration.n_layer() as u128, self.steps as u128);
         let layers = if self.every_layer { all } else { 1 };
         let sum = |parts: [u128; 3]| parts.into_iter().fold(0, u128::saturating_add);
         // ln_1, q, k, v, both of the cache, merged, attn_out, attn_residual, ln_2, c_proj, block; c_fc and gelu; scores

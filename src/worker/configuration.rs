@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::access::Tokens;
+use super::daemon::{CPUD, Daemon};
 use crate::backend::{BackendKind, Scope, Settings, StubPace};
 use crate::parity::log;
 
@@ -34,11 +35,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("port", "PORT", "0 chooses a free one and logs it (default: 0)"),
     setting("callback-url", "URL", "Where to report that the worker is ready (default: nowhere)"),
     setting("bind", "ADDRESS", "An IP address; one that is not loopback needs LLORCH_API_TOKEN (default: 127.0.0.1)"),
-    setting("backend", "NAME", "cpu or stub (default: cpu)"),
-    Setting {
-        alias: Some("gpu-device"),
-        ..setting("gpu", "INDEX", "The device's index; a CPU worker has none to use")
-    },
+    setting("backend", "NAME", CPUD.backend_help),
+    Setting { alias: Some("gpu-device"), ..setting("gpu", "INDEX", CPUD.gpu_help) },
     setting("max-tokens-in", "N", "The longest prompt, in tokens (default: the model's context)"),
     setting("max-tokens-out", "N", "The largest max_tokens, 1 to 2048 (default: 2048)"),
     setting("inference-timeout-sec", "S", "How long one job may run, 1 to 86400 (default: 300)"),
@@ -61,6 +59,7 @@ pub struct UsageError(pub String);
 
 #[derive(Clone, Debug)]
 pub struct Configuration {
+    pub daemon: &'static Daemon,
     pub worker_id: String,
     /// The model as commanded, for the callback and the log: what a pool manager compares with what it asked for.
     pub model_ref: String,
@@ -163,20 +162,22 @@ fn yaml_settings(path: &str, text: &str) -> Result<BTreeMap<String, String>, Usa
 
 impl Configuration {
     /// Checks everything and lists all that is refused, not the first only.
-    pub fn resolve(sources: &Sources) -> Result<Self, UsageError> {
+    pub fn resolve(daemon: &'static Daemon, sources: &Sources) -> Result<Self, UsageError> {
         let mut refused = Refused::default();
         let worker_id = refused.unless(sources.read(
             "worker-id",
             "1 to 64 of A-Z a-z 0-9 . _ -, and neither '.' nor '..'",
             |text| is_worker_id(text).then(|| text.to_owned()),
         ));
-        let kind = refused.unless(sources.read("backend", "cpu, stub", backend_kind)).unwrap_or(BackendKind::Cpu);
+        // Taken, so that one command line fits every worker; a CPU has no use for it.
+        let gpu = refused.unless(sources.number("gpu", 0, 1023)).unwrap_or(0);
+        let backend = |word: &str| daemon.backend(word, gpu);
+        let kind = refused.unless(sources.read("backend", &daemon.backends.join(", "), backend));
+        let kind = kind.or_else(|| backend("cpu")).unwrap_or(BackendKind::Cpu);
         let model = refused.unless(sources.path("model"));
         if sources.find("model").is_none() && kind != BackendKind::Stub {
             refused.add(UsageError("--model is missing; only --backend stub runs without one".to_owned()));
         }
-        // Taken, so that one command line fits every worker; a CPU has no use for it.
-        refused.unless(sources.number::<u32>("gpu", 0, 1023));
         let access = refused.unless(tokens(sources));
         let bind = refused.unless(bind_address(sources, access.is_some())).unwrap_or(LOOPBACK);
         let seconds = |refused: &mut Refused, flag, least, default| {
@@ -186,6 +187,7 @@ impl Configuration {
         let scope = refused.unless(scope(sources));
         let parity_log = refused.unless(log::Settings::from_variables(&sources.variables).map_err(UsageError));
         let configuration = Self {
+            daemon,
             worker_id: worker_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
             model_ref: model.as_ref().map_or_else(|| "stub".to_owned(), |path| path.display().to_string()),
             port: refused.unless(sources.number("port", 0, u16::MAX)).unwrap_or(0),
@@ -253,14 +255,6 @@ fn switch(text: &str) -> Option<bool> {
     match text {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
-        _ => None,
-    }
-}
-
-fn backend_kind(text: &str) -> Option<BackendKind> {
-    match text {
-        "cpu" => Some(BackendKind::Cpu),
-        "stub" => Some(BackendKind::Stub),
         _ => None,
     }
 }

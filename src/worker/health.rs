@@ -58,6 +58,11 @@ pub struct Health {
     #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     worker_id: String,
     version: &'static str,
+    /// A CUDA device's compute capability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cuda_runtime_version: Option<String>,
 }
 
 /// Whether the worker can work, and what with.
@@ -65,6 +70,7 @@ pub struct Health {
 pub async fn health(State(service): State<Arc<Service>>) -> Json<Health> {
     let held = service.held();
     let model = held.description;
+    let (sm, cuda_runtime_version) = model.cuda.map(|cuda| (cuda.sm, cuda.runtime_version)).unzip();
     Json(Health {
         status: if service.is_healthy() { Status::Healthy } else { Status::Unhealthy },
         model_loaded: true,
@@ -85,6 +91,8 @@ pub async fn health(State(service): State<Arc<Service>>) -> Json<Health> {
         uptime_seconds: service.started.elapsed().as_secs(),
         worker_id: service.configuration.worker_id.clone(),
         version: env!("CARGO_PKG_VERSION"),
+        sm,
+        cuda_runtime_version,
     })
 }
 

@@ -143,7 +143,9 @@ fn settle(result: Result<Finished, BackendError>, cause: Option<Cause>) -> Resul
     }
     result.map_err(|error| match error {
         BackendError::Cancelled => Failure::stopped(Cause::Cancelled),
-        BackendError::OutOfMemory { .. } => Failure::new(Code::VramOom, error.to_string()),
+        BackendError::OutOfMemory { .. } | BackendError::DeviceFull(_) => {
+            Failure::new(Code::VramOom, error.to_string())
+        }
         BackendError::Internal(message) => Failure::new(Code::Internal, message),
     })
 }

@@ -7,6 +7,7 @@
 pub mod callback;
 pub mod configuration;
 pub mod control;
+pub mod daemon;
 pub mod error;
 pub mod events;
 pub mod execute;

@@ -38,13 +38,14 @@ pub fn run(configuration: Configuration) -> ExitCode {
             Err(code) => return code,
         };
     let (model_ref, started) = (configuration.model_ref.clone(), Instant::now());
+    let device = configuration.backend.kind.device();
     let outcome = live(configuration, &logs, started);
     if let Err(error) = &outcome {
         error!(
             event = "error",
             code = error.code,
             model = model_ref,
-            device = "cpu",
+            device = device.as_str(),
             required_bytes = error.required_bytes,
             available_bytes = error.available_bytes,
             "{}",
@@ -84,7 +85,8 @@ async fn start_and_serve(
         model = configuration.model_ref,
         port = configuration.port,
         version = env!("CARGO_PKG_VERSION"),
-        "CPU worker starting"
+        "{}",
+        configuration.daemon.starting
     );
     // Made now, so that a folder that can't be is no surprise of the first job.
     let refuses_captures = configuration.backend.kind == BackendKind::Stub;

@@ -34,6 +34,11 @@ impl StoredWeights {
         Ok(StoredWeights { file: file.to_path_buf(), tensors: tensors.collect() })
     }
 
+    /// The file they are from, for messages.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// `shape` is Hugging Face's, as for decoded weights.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<StoredWeight, ModelError> {
         let found = self.tensors.get(name).ok_or_else(|| Problem::MissingTensor { tensor: name.into() });
@@ -79,6 +84,11 @@ impl StoredWeight {
 
     pub fn bytes(&self) -> &[u8] {
         self.0.bytes()
+    }
+
+    /// Tells the system that the bytes were used and are not needed for now.
+    pub fn release(&self) {
+        self.0.file.release(&self.0.range);
     }
 
     /// In f32 and in Hugging Face's orientation.

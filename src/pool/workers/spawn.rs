@@ -32,9 +32,13 @@ pub fn program(backend: &str, configured: &BTreeMap<String, Vec<String>>, own: &
         }
     };
     let carries_all = own.file_stem().is_some_and(|stem| stem == "llorch");
-    let carried = if carries_all { vec!["llorch-cpud"] } else { Vec::new() };
+    let ours = ["llorch-cpud", "llorch-candled"].into_iter();
+    let built = ours.filter(|name| *name != "llorch-candled" || cfg!(feature = "candle"));
+    let carried = if carries_all { built.collect() } else { Vec::new() };
     let found = Programs { own: Some(own.to_owned()), carried }.find(name).map_err(|missing| missing.to_string())?;
     let arguments = found.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    // "candle" is the candle worker wherever it computes by default.
+    let backend = if backend == "candle" { "cpu" } else { backend };
     Ok(Program { path: found.path, arguments, backend: Some(backend.to_owned()) })
 }
 

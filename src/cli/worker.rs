@@ -1,4 +1,4 @@
-//! `llorch-cpud`: one worker on the CPU.
+//! `llorch-cpud` and `llorch-candled`: one worker each, over the same contract.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::worker::configuration::{Configuration, SETTINGS, Setting, Sources, UsageError};
+use crate::worker::daemon::Daemon;
 use crate::worker::start;
 
 /// Runs a worker; the first argument is the program's name. 0 after a graceful stop, 1 when it did not start, 2 for a
 /// command line that is refused, 130 at a second signal.
-pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let mut command = command();
+pub fn main(daemon: &'static Daemon, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut command = command(daemon);
     let matches = match command.try_get_matches_from_mut(arguments) {
         Ok(matches) => matches,
         Err(error) => {
@@ -21,8 +22,12 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    match configure(&matches) {
-        Ok(configuration) => start::run(configuration),
+    match configure(daemon, &matches) {
+        Ok(configuration) => {
+            #[cfg(feature = "candle")]
+            crate::backend::candle::device::compute_with(configuration.backend.threads);
+            start::run(configuration)
+        }
         Err(error) => {
             eprintln!("error: {error}\n\n{}\n\nFor more information, try '--help'.", command.render_usage());
             ExitCode::from(2)
@@ -31,14 +36,14 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// The command line, from the table of settings.
-pub fn command() -> Command {
+pub fn command(daemon: &'static Daemon) -> Command {
     let config = Arg::new("config")
         .long("config")
         .value_name("FILE")
         .help("A YAML file with the same settings, underscores for dashes; flags and LLORCH_* variables win over it");
-    Command::new("llorch-cpud")
+    Command::new(daemon.name)
         .version(env!("CARGO_PKG_VERSION"))
-        .about("An inference worker on the CPU: one model, one port, tokens as they are computed")
+        .about(daemon.about)
         .after_help(
             "Each setting can also be given as a variable: --worker-id is LLORCH_WORKER_ID. Flag > variable > file > default.\n\
              LLORCH_API_TOKEN: who may ask for work; one token, or two with a comma between while they are rotated.\n\
@@ -46,25 +51,30 @@ pub fn command() -> Command {
              ORCH_LOG_FILE: log every tensor of every pass here, one JSON line each; ORCH_LOG_TEAM names this worker in it, and\n\
              ORCH_LOG_VALUES says how many numbers of each tensor are shown (10).",
         )
-        .args(SETTINGS.iter().map(argument))
+        .args(SETTINGS.iter().map(|setting| argument(daemon, setting)))
         .arg(config)
 }
 
-fn argument(setting: &Setting) -> Arg {
-    let argument = Arg::new(setting.flag).long(setting.flag).help(setting.help).visible_aliases(setting.alias);
+fn argument(daemon: &Daemon, setting: &Setting) -> Arg {
+    let help = match setting.flag {
+        "backend" => daemon.backend_help,
+        "gpu" => daemon.gpu_help,
+        _ => setting.help,
+    };
+    let argument = Arg::new(setting.flag).long(setting.flag).help(help).visible_aliases(setting.alias);
     match setting.value_name {
         Some(name) => argument.value_name(name).allow_negative_numbers(true),
         None => argument.action(ArgAction::SetTrue),
     }
 }
 
-fn configure(matches: &ArgMatches) -> Result<Configuration, UsageError> {
+fn configure(daemon: &'static Daemon, matches: &ArgMatches) -> Result<Configuration, UsageError> {
     let mut sources = Sources { flags: flags(matches), variables: variables()?, file: None };
     let path = matches.get_one::<String>("config").or_else(|| sources.variables.get("LLORCH_CONFIG")).cloned();
     if let Some(path) = path {
         sources.read_file(&path)?;
     }
-    Configuration::resolve(&sources)
+    Configuration::resolve(daemon, &sources)
 }
 
 fn flags(matches: &ArgMatches) -> BTreeMap<String, String> {

@@ -1,4 +1,4 @@
-//! What a job of the CPU engine computes, as a capture.
+//! What a job computes, as a capture.
 //!
 //! The text has the same bits with and without: a tap changes no number, and everything else here happens after the job.
 //! A job that is cancelled leaves nothing, since nobody waits for it any more; one that fails leaves what it computed,
@@ -9,7 +9,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 
-use super::CpuBackend;
+use super::served::{ModelBackend, WatchedEngine};
 use super::watch::Watch;
 use crate::backend::generate::Generation;
 use crate::backend::{BackendError, CancelFlag, CaptureRequest, Finished, Job, Prompt, Scope, TokenSink};
@@ -24,7 +24,7 @@ use crate::sampling::{argmax, softmax};
 /// Checkpoint 11's.
 const TEMPERATURES: [(&str, f32); 3] = [("cp11.probs.t0.5", 0.5), ("cp11.probs.t1.0", 1.0), ("cp11.probs.t2.0", 2.0)];
 
-impl CpuBackend {
+impl<E: WatchedEngine> ModelBackend<E> {
     /// Runs a job and captures it, in memory.
     pub fn capture(
         &mut self,
@@ -36,8 +36,8 @@ impl CpuBackend {
         let ids = self.prompt_ids(job);
         self.require_memory(ids.len(), job.max_tokens, scope)
             .map_err(|problem| BackendError::Internal(problem.to_string()))?;
-        self.engine.watch = self.watch(job);
-        self.engine.watch.recorder = Some(Recorder::within(scope));
+        let recorder = Some(Recorder::within(scope));
+        *self.engine.watch() = Watch { recorder, ..self.watch(job) };
         let generation = self.generate(job, sink, cancel)?;
         let captured = self.captured(job, &ids, Some(&generation.ids));
         let nothing = || BackendError::Internal("the job computed nothing that could be captured".to_owned());
@@ -55,14 +55,14 @@ impl CpuBackend {
     ) -> Result<Finished, BackendError> {
         let ids = self.prompt_ids(job);
         match self.require_memory(ids.len(), job.max_tokens, request.scope) {
-            Ok(()) => self.engine.watch.recorder = Some(Recorder::within(request.scope)),
+            Ok(()) => self.engine.watch().recorder = Some(Recorder::within(request.scope)),
             Err(problem) => warn!(job_id = job.job_id, "No capture of this job: {problem}"),
         }
         let result = self.generate(job, sink, cancel);
         let generated = match &result {
             Ok(generation) => Some(&generation.ids[..]),
             Err(BackendError::Cancelled) => {
-                if self.engine.watch.recorder.take().is_some() {
+                if self.engine.watch().recorder.take().is_some() {
                     info!(job_id = job.job_id, "No capture of this job: it was cancelled");
                 }
                 None
@@ -90,7 +90,7 @@ impl CpuBackend {
     pub(super) fn watch(&self, _job: &Job) -> Watch {
         #[cfg(feature = "orch_logging")]
         if let Some(writer) = &self.log {
-            let (writer, source) = (writer.clone(), format!("llorch-cpu/{}", _job.job_id).into());
+            let (writer, source) = (writer.clone(), format!("{}/{}", E::NAME, _job.job_id).into());
             let log = Some(super::watch::Logged { writer, source, token_idx: 0 });
             return Watch { log, ..Watch::default() };
         }
@@ -105,8 +105,17 @@ impl CpuBackend {
         };
         #[cfg(feature = "orch_logging")]
         {
-            let Manifest { engine, engine_version, model, architecture, sizes, model_digest, .. } = self.manifest();
-            let (weights_dtype, compute_dtype) = (self.description.quant_kind.clone(), "F32".to_owned());
+            let Manifest {
+                engine,
+                engine_version,
+                model,
+                architecture,
+                sizes,
+                model_digest,
+                weights_dtype,
+                compute_dtype,
+                ..
+            } = self.manifest();
             let meta = crate::parity::log::Meta {
                 engine,
                 engine_version,
@@ -137,17 +146,17 @@ impl CpuBackend {
     fn require_memory(&self, tokens: usize, max_tokens: u32, scope: Scope) -> Result<(), Problem> {
         let steps = scope.steps.min(max_tokens.saturating_sub(1) as usize); // more will not be computed
         let scope = Scope { steps, ..scope };
-        let configuration = &self.engine.model.configuration;
-        let row = 7 * configuration.n_embd + configuration.n_inner + configuration.vocab_size;
+        let configuration = self.engine.configuration();
+        let row = 7 * configuration.n_embd() + configuration.n_inner() + configuration.vocab_size();
         let working = (tokens as u64).saturating_mul(4 * row as u64);
-        let required = scope.bytes(configuration, tokens).saturating_add(working);
+        let required = scope.bytes(&configuration, tokens).saturating_add(working);
         memory::require("its capture", required, memory::available())
     }
 
     /// What the recorder has seen, with the checkpoints that come after the forward pass; `None` where not even the
     /// prompt was computed. A job that failed has no generated ids.
     fn captured(&mut self, job: &Job, prompt_ids: &[u32], generated: Option<&[u32]>) -> Option<Capture> {
-        let recorder = self.engine.watch.recorder.take().filter(|recorder| recorder.passes() > 0)?;
+        let recorder = self.engine.watch().recorder.take().filter(|recorder| recorder.passes() > 0)?;
         let steps = recorder.tensors.keys().filter_map(|name| step_of(name)).max().unwrap_or(0);
         let mut tensors: std::collections::BTreeMap<String, Tensor> =
             recorder.tensors.into_iter().map(|(name, recorded)| (name, recorded.into())).collect();
@@ -187,22 +196,22 @@ impl CpuBackend {
 
     /// What is the same for every job.
     fn manifest(&self) -> Manifest {
-        let configuration = &self.engine.model.configuration;
+        let configuration = self.engine.configuration();
         Manifest {
-            engine: "llorch-cpu".to_owned(),
+            engine: E::NAME.to_owned(),
             engine_version: env!("CARGO_PKG_VERSION").to_owned(),
             model: self.description.model.clone(),
-            architecture: "gpt2".to_owned(),
+            architecture: configuration.architecture().to_owned(),
             sizes: Sizes {
-                n_layer: configuration.n_layer,
-                n_head: configuration.n_head,
-                n_embd: configuration.n_embd,
-                n_ctx: configuration.n_ctx,
-                vocab_size: configuration.vocab_size,
+                n_layer: configuration.n_layer(),
+                n_head: configuration.n_head(),
+                n_embd: configuration.n_embd(),
+                n_ctx: configuration.n_ctx(),
+                vocab_size: configuration.vocab_size(),
             },
             model_digest: self.model_digest().to_owned(),
             weights_dtype: self.description.quant_kind.clone(),
-            compute_dtype: "F32".to_owned(),
+            compute_dtype: self.engine.compute_dtype().to_owned(),
             taps: "tap".to_owned(),
             ..Manifest::default()
         }
