@@ -121,8 +121,18 @@ impl Session {
         if self.is_built_in() { 8 } else { 1 }
     }
 
+    /// Ours, and without a stub that could be paced: what is to last has to be computed.
+    pub fn computes_what_lasts(&self) -> bool {
+        self.is_one_of_ours() && !self.is_built_in()
+    }
+
     pub fn llorch(&self) -> &PathBuf {
         &self.request.llorch
+    }
+
+    /// Either of our workers, whichever way it is started.
+    fn is_one_of_ours(&self) -> bool {
+        matches!(self.request.kind, TargetKind::BuiltIn { .. })
     }
 
     fn is_built_in(&self) -> bool {
@@ -295,7 +305,7 @@ impl Session {
 
 impl runner::Session for Session {
     fn is_ours(&self) -> bool {
-        matches!(self.request.kind, TargetKind::BuiltIn { .. })
+        self.is_one_of_ours()
     }
 
     fn lane(&self, lane: Lane) -> Result<(), String> {
@@ -309,9 +319,12 @@ impl runner::Session for Session {
     }
 
     fn gate(&self, case: &Case) -> Result<(), Finding> {
-        if case.tags.iter().any(|tag| tag == "built-in") && !self.is_built_in() {
+        if case.tags.iter().any(|tag| tag == "built-in") && !self.is_one_of_ours() {
             let found = "it is about our own model, its files and its document (`llorch verify`)";
             return Err(Finding::skipped("the built-in worker", found));
+        }
+        if case.stub && self.computes_what_lasts() {
+            return Err(Finding::skipped("our stub backend", "llorch-cpud has it (`llorch verify`)"));
         }
         Ok(())
     }

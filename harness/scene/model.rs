@@ -296,7 +296,7 @@ impl Scene {
     }
 }
 
-fn recipe(configuration: Gpt2Configuration, seed: u64) -> Result<Recipe, Finding> {
+pub(super) fn recipe(configuration: Gpt2Configuration, seed: u64) -> Result<Recipe, Finding> {
     Recipe::new(configuration, seed).map_err(|problem| Finding::error("a recipe model", problem.to_string()))
 }
 

@@ -4,8 +4,10 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::model::{computes_for_seconds, recipe};
 use super::{Held, Scene, wait_for};
 use crate::harness::http::{self, Base, Request};
+use crate::harness::model_files::{Element, Form};
 use crate::harness::process::{Exit, Process, Signal};
 use crate::harness::session::{API_TOKEN, SPAWN_TOKEN};
 use crate::harness::target::{READY_WITHIN, Start, Target, free_port};
@@ -86,6 +88,10 @@ impl Scene {
         if let (Kind::LongJobs, Target::BuiltIn { .. }) = (kind, &self.session.target) {
             let paced = Start::paced_stub(LONG_STUB.0, LONG_STUB.1);
             start = Start { stub: paced.stub, model: None, ..start };
+        }
+        if kind == Kind::LongJobs && self.session.computes_what_lasts() && start.model.is_some() {
+            let recipe = recipe(computes_for_seconds(), 11)?;
+            start.model = Some(self.recipe_file(&recipe, Form::PLAIN, Element::F32)?);
         }
         self.worker = Some(self.session.worker(fresh, &start)?);
         self.started = Started { kind, start };

@@ -185,7 +185,7 @@ fn a_pass_that_does_not_fit_is_refused_before_it_runs() {
         n_layer: 1,
         n_head: 1,
         n_embd: 2,
-        n_inner: 1 << 20,
+        n_inner: 1 << 18,
         n_ctx: 1 << 17,
         ..Size::Odd.configuration()
     };

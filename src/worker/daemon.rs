@@ -36,8 +36,8 @@ pub static CANDLED: Daemon = Daemon {
     name: "llorch-candled",
     about: "An inference worker on candle, on the CPU or a GPU: one model, one port, tokens as they are computed",
     starting: "candle worker starting",
-    backends: &["cpu", "cuda", "metal", "stub"],
-    backend_help: "cpu, cuda, metal or stub; a GPU needs a build with that feature (default: cpu)",
+    backends: &["cpu", "cuda", "metal"],
+    backend_help: "cpu, cuda or metal; a GPU needs a build with that feature (default: cpu)",
     gpu_help: "Which GPU, from 0 (default: 0); the CPU has no use for it",
 };
 
