@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use clap::Parser as _;
 use gherkin::tagexpr::TagOperation;
 use llorch::cli::verify;
+use llorch::harness::api::Api;
 use llorch::harness::case::{Case, Lane};
 use llorch::harness::catalogue::{Catalogue, Script};
 use llorch::harness::exit::Exit;
@@ -146,6 +147,7 @@ fn choose(flags: &Flags) -> Result<Chosen, Exit> {
             kind: TargetKind::BuiltIn { backend: None },
             model: None,
             model_formats: Vec::new(),
+            api: Api::Native,
             llorch: env!("CARGO_BIN_EXE_llorch").into(),
         };
         let session = Session::of(request).map_err(|problem| complain(&problem, Exit::TargetNotStarted))?;

@@ -244,6 +244,11 @@ impl Case {
         self.address.starts_with("selftest/")
     }
 
+    /// About the form of an engine's own API.
+    pub fn is_of_an_api(&self) -> bool {
+        self.address.starts_with("api/")
+    }
+
     pub fn is_unit(&self) -> bool {
         self.place.line == 0
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cucumber::tag::Ext as _;
 use gherkin::tagexpr::TagOperation;
 
+use super::api::Api;
 use super::case::{Case, Lane};
 use super::catalogue::{Catalogue, Script};
 
@@ -24,6 +25,8 @@ pub struct Selection {
     pub required: BTreeSet<Lane>,
     /// Also the cases about the harness itself, which are about no target; one that is named is always kept.
     pub selftest: bool,
+    /// Of an engine with an API of its own, the cases about that API are asked too.
+    pub api: Api,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +71,7 @@ impl Selection {
         self.tags.as_ref().is_none_or(|expression| expression.eval(&case.tags))
             && (self.addresses.is_empty() || self.addresses.iter().any(|address| is_within(&case.address, address)))
             && (self.selftest || !case.is_selftest() || !self.addresses.is_empty())
+            && (!self.api.is_native() || !case.is_of_an_api() || !self.addresses.is_empty())
             && self.checkpoint.is_none_or(|number| case.checkpoint == Some(number))
             && self.rung.is_none_or(|number| case.rung == Some(number))
             && (!self.quick || case.quick)
@@ -124,6 +128,8 @@ pub struct TargetRequest {
     pub model: Option<PathBuf>,
     /// In which formats the harness may hand model files to a target that it starts.
     pub model_formats: Vec<ModelFormat>,
+    /// In which words it is asked.
+    pub api: Api,
     /// The binary that carries the daemons: this one, or the one beside the test.
     pub llorch: PathBuf,
 }

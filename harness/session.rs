@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::api::{self, Api};
 use super::case::{Case, Lane};
 use super::checkpoints::Captured;
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
 use super::target::{SILENCE, Start, StartError, Target, Worker, unique};
-use super::{Finding, process, recognise, sshd, tiny_model};
+use super::{Finding, target, process, recognise, sshd, tiny_model};
 
 /// What the harness gives a worker that must be asked with a token, and what it gives it for its callback.
 pub const API_TOKEN: &str = "llorch-test-token-0123456789abcdef0123456789";
@@ -109,6 +110,11 @@ impl Session {
         if self.hangs.load(Ordering::Relaxed) { Duration::from_secs(1) } else { SILENCE }
     }
 
+    /// In which words the target is asked.
+    pub fn api(&self) -> Api {
+        self.request.api
+    }
+
     /// How many cases this target bears at a time.
     pub fn jobs(&self) -> usize {
         if self.is_built_in() { 8 } else { 1 }
@@ -125,10 +131,14 @@ impl Session {
     /// How the target is started where a scenario asks for nothing in particular.
     fn plain_start(&self) -> Result<Start, StartError> {
         Ok(match &self.request.kind {
-            TargetKind::Url { .. } => Start::default(),
+            TargetKind::Url { .. } => self.asked(Start::default()),
             TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) } => Start::stub(),
-            _ => Start::model(self.model()?),
+            _ => self.asked(Start::model(self.model()?)),
         })
+    }
+
+    fn asked(&self, start: Start) -> Start {
+        Start { api: self.api(), ..start }
     }
 
     /// The model that workers are started on: the one that was named, or the embedded one.
@@ -174,7 +184,8 @@ impl Session {
 
     /// In which format this target is given models of the harness's choosing.
     pub fn model_format(&self) -> ModelFormat {
-        self.request.model_formats.first().copied().unwrap_or(ModelFormat::Safetensors)
+        let usual = if self.api().is_native() { ModelFormat::Safetensors } else { ModelFormat::Gguf };
+        self.request.model_formats.first().copied().unwrap_or(usual)
     }
 
     /// How this target is started for a scenario; `stub` asks for our stub backend.
@@ -198,13 +209,16 @@ impl Session {
             {
                 refuse(&format!("the target does not read {format:?} (--model-format)"))
             }
-            _ => Ok(Start::model(model)),
+            _ => Ok(self.asked(Start::model(model))),
         }
     }
 
-    /// True where the command line that was given says this flag itself.
+    /// True where the command line that was given says this flag itself, with a value of its own.
     pub fn target_brings(&self, flag: &str) -> bool {
-        matches!(&self.target, Target::Spawn { command } if command.iter().any(|word| word.starts_with(flag)))
+        let Target::Spawn { command } = &self.target else { return false };
+        let short = (flag == "--model").then_some("-m");
+        let given = [Some(flag), short].into_iter().flatten().find_map(|flag| target::flag_value(command, flag));
+        given.is_some_and(|value| !value.starts_with('{'))
     }
 
     /// The worker for a scenario: one of its own, or the one that all share.
@@ -302,6 +316,14 @@ impl runner::Session for Session {
     }
 
     fn gate(&self, case: &Case) -> Result<(), Finding> {
+        if !self.api().asks(case) {
+            return Err(match self.api() {
+                Api::Native => {
+                    Finding::skipped("an engine with an API of its own", "--api llamacpp and --api openai ask one")
+                }
+                api => api::unspoken(api, "the worker contract"),
+            });
+        }
         if case.tags.iter().any(|tag| tag == "built-in") && !self.is_built_in() {
             let found = "it is about our own model, its files and its document (`llorch verify`)";
             return Err(Finding::skipped("the built-in worker", found));

@@ -2,6 +2,7 @@
 //! no judgement of its own.
 
 mod answer;
+mod api;
 mod callback;
 mod document;
 mod fault;

@@ -69,7 +69,7 @@ impl Scene {
         Err(finding)
     }
 
-    fn reference(&self) -> Result<&Reference, Finding> {
+    pub(super) fn reference(&self) -> Result<&Reference, Finding> {
         self.climb.reference.as_ref().ok_or_else(|| Finding::error("a reference", "the scenario has none"))
     }
 
@@ -206,7 +206,9 @@ impl Scene {
     }
 
     pub fn run_counted(&mut self) -> Result<(), Finding> {
-        self.climb.counted = Some(stream::run(&self.worker()?.clone())?);
+        let worker = self.worker()?.clone();
+        let run = if self.session.api().is_native() { stream::run } else { stream::run_uncounted };
+        self.climb.counted = Some(run(&worker)?);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! One scenario at work: the worker that it has, the jobs and requests that it has sent, and what came of them. Each
 //! sentence of the features is a method here, in the file of its noun; all of them block, none of them sleeps.
 
+mod api;
 mod callback;
 pub mod calls;
 mod cell;
@@ -66,6 +67,7 @@ pub struct Scene {
     /// Which worker is on trial, as words after `llorch`.
     on_trial: Vec<String>,
     outcomes: Vec<CaseOutcome>,
+    abandoned: api::Abandoned,
 }
 
 /// What a scenario keeps open and never reads.
@@ -105,6 +107,7 @@ impl Scene {
             held: Vec::new(),
             on_trial: Vec::new(),
             outcomes: Vec::new(),
+            abandoned: api::Abandoned::default(),
         }
     }
 

@@ -32,7 +32,7 @@ fn scene(script: &str) -> (tempfile::TempDir, Scene) {
     fs::write(&llorch, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&llorch, fs::Permissions::from_mode(0o755)).unwrap();
     let kind = TargetKind::BuiltIn { backend: None };
-    let request = TargetRequest { kind, model: None, model_formats: Vec::new(), llorch };
+    let request = TargetRequest { kind, model: None, model_formats: Vec::new(), api: Api::Native, llorch };
     let mut scene = Scene::new(Arc::new(Session::of(request).unwrap()));
     scene.have_pool_machine(None).unwrap();
     (folder, scene)

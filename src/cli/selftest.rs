@@ -148,7 +148,7 @@ fn carry_out(flags: &Flags) -> Result<Exit, Exit> {
 
     let llorch = std::env::current_exe().map_err(|problem| internal(&problem))?;
     let kind = TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) };
-    let request = TargetRequest { kind, model: None, model_formats: Vec::new(), llorch };
+    let request = TargetRequest { kind, model: None, model_formats: Vec::new(), api: Api::Native, llorch };
     let session = Arc::new(Session::of(request).map_err(|problem| internal(&problem))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|problem| internal(&problem))?;

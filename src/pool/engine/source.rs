@@ -45,8 +45,8 @@ pub fn commands(source: &Source, into: &Path) -> Vec<Words> {
             "pip",
             "download",
             "--no-deps",
-            "--no-binary",
-            ":all:",
+            "--no-binary", // of this package only: what its build asks for comes as it is
+            PACKAGE,
             "--dest",
             &folder,
             &requirement,
