@@ -3,6 +3,7 @@
 
 mod answer;
 mod callback;
+mod chain;
 mod document;
 mod fault;
 mod haiku;
@@ -15,6 +16,7 @@ mod pool_cli;
 mod sampling;
 mod selftest;
 mod stream;
+mod task;
 mod tensor;
 mod worker;
 pub mod world;
