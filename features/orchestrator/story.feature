@@ -67,7 +67,7 @@ Feature: What is counted and told
   @case:orchestrator/story/6 @LL-O-065 @must
   Scenario: The catalog lists what it was told, and no more
     Given a chain with the worker "1 ms"
-    When the body {"id": "alias", "model_ref": "{paced}", "digest": null} is posted to "/v2/catalog/models"
+    When the body {"id": "alias", "model_ref": "{paced}"} is posted to "/v2/catalog/models"
     Then the answer is 201
     When GET "/v2/catalog/models/alias" is asked
     Then the answer is 200
