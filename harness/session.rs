@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::api::{self, Api};
 use super::case::{Case, Lane};
+use super::chain::mistakes::Slip;
 use super::checkpoints::Captured;
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
@@ -36,6 +37,8 @@ pub struct Session {
     captures: Mutex<HashMap<String, Result<Arc<Captured>, Finding>>>,
     /// The embedded model as files, once a worker was to be started on it.
     model: OnceLock<(tempfile::TempDir, PathBuf)>,
+    /// The mistake that the orchestrators of this session's chains make.
+    slip: Option<Slip>,
 }
 
 /// The target would not start, or is no worker.
@@ -98,7 +101,19 @@ impl Session {
             seen: OnceLock::new(),
             captures: Mutex::default(),
             model: OnceLock::new(),
+            slip: None,
         })
+    }
+
+    /// A session whose chains have an orchestrator that makes this mistake.
+    #[must_use]
+    pub fn with_slip(mut self, slip: Slip) -> Session {
+        self.slip = Some(slip);
+        self
+    }
+
+    pub fn slip(&self) -> Option<Slip> {
+        self.slip
     }
 
     pub fn note_that_a_stream_hangs(&self) {

@@ -361,8 +361,8 @@ fn port_was_taken(log: &str) -> bool {
     ["in use", "addrinuse", "eaddrinuse", "couldn't bind"].iter().any(|words| log.contains(words))
 }
 
-/// The port that a worker started with `--port 0` says it has: the first `port` above 0 in a JSON line of its log.
-fn announced_port(process: &Process, deadline: Duration) -> Result<u16, StartError> {
+/// The port that a process started on port 0 says it has: the first `port` above 0 in a JSON line of its log.
+pub(super) fn announced_port(process: &Process, deadline: Duration) -> Result<u16, StartError> {
     let port = |text: &str| {
         let line: Value = serde_json::from_str(text).ok()?;
         line.get("port")?.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)

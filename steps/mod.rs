@@ -4,6 +4,7 @@
 mod answer;
 mod api;
 mod callback;
+mod chain;
 mod document;
 mod fault;
 mod haiku;
@@ -16,6 +17,7 @@ mod pool_cli;
 mod sampling;
 mod selftest;
 mod stream;
+mod task;
 mod tensor;
 mod worker;
 pub mod world;

@@ -5,8 +5,10 @@ mod api;
 mod callback;
 pub mod calls;
 mod cell;
+pub mod chain;
 mod checkpoint;
 mod counters;
+mod described;
 mod document;
 mod fault;
 mod haiku;
@@ -18,8 +20,10 @@ mod model;
 mod ordinary_client;
 pub mod pool_cli;
 mod scripted;
+mod shows;
 pub mod start;
 pub mod stops;
+mod task;
 pub mod texts;
 
 use std::fmt;
@@ -27,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::harness::Finding;
+use crate::harness::chain::mistakes::Slip;
 use crate::harness::exposition::Scrape;
 use crate::harness::http::{Answer, Request};
 use crate::harness::pool_manager::PoolManager;
@@ -61,11 +66,17 @@ pub struct Scene {
     transplant: Option<fault::Transplant>,
     /// A machine of a pool, where the scenario is about the pool's tool.
     pool: pool_cli::PoolCli,
+    /// Daemons of a whole chain, where the scenario is about more than a worker.
+    chain: chain::ChainScene,
+    /// The session of each task, by its label.
+    sessions: Vec<(String, String)>,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
     /// Which worker is on trial, as words after `llorch`.
     on_trial: Vec<String>,
+    /// Or which mistake an orchestrator on trial makes.
+    slip: Option<Slip>,
     outcomes: Vec<CaseOutcome>,
     abandoned: api::Abandoned,
 }
@@ -103,9 +114,12 @@ impl Scene {
             kills: Vec::new(),
             transplant: None,
             pool: pool_cli::PoolCli::default(),
+            chain: chain::ChainScene::default(),
+            sessions: Vec::new(),
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),
+            slip: None,
             outcomes: Vec::new(),
             abandoned: api::Abandoned::default(),
         }
@@ -133,9 +147,14 @@ impl Scene {
         self.jobs.iter_mut().rev().find(|job| job.label == label).ok_or_else(missing)
     }
 
+    /// To the worker, or to the orchestrator of the scenario's chain.
     fn send(&mut self, request: &Request) -> Result<&Answer, Finding> {
-        let answer = self.worker()?.send(request)?;
-        self.answers.push(answer);
+        if self.has_chain() {
+            self.ask_chain(request)?;
+        } else {
+            let answer = self.worker()?.send(request)?;
+            self.answers.push(answer);
+        }
         self.answer()
     }
 }

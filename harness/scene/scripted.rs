@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Scene;
 use crate::harness::catalogue::Catalogue;
+use crate::harness::chain::mistakes::Mistake;
 use crate::harness::cheats::Cheat;
 use crate::harness::runner::{Terms, run_collect};
 use crate::harness::scripted::{MISTAKES, ODDITIES};
@@ -22,6 +23,10 @@ const BRISK: [&str; 4] = ["--tokens", "80", "--delay-ms", "1"];
 /// One trial; less than a case may take, so that it is the trial that says what hung.
 const TRIAL: Duration = Duration::from_secs(50);
 
+fn terms() -> Terms {
+    Terms { jobs: 1, deadline: TRIAL, ..Terms::default() }
+}
+
 impl Scene {
     /// The one that plays this mistake or oddity, or none.
     pub fn choose_scripted(&mut self, name: Option<&str>) -> Result<(), Finding> {
@@ -35,6 +40,12 @@ impl Scene {
             return Err(Finding::error("a mistake or an oddity of the scripted worker", name));
         };
         self.on_trial.extend([flag.into(), name.into()]);
+        Ok(())
+    }
+
+    pub fn choose_slip(&mut self, name: &str) -> Result<(), Finding> {
+        let mistake = Mistake::named(name).ok_or_else(|| Finding::error("a mistake of an orchestrator", name))?;
+        self.slip = Some(mistake.slip);
         Ok(())
     }
 
@@ -64,6 +75,13 @@ impl Scene {
         let pace = if steps.into_iter().any(|step| step.value.contains("with long jobs")) { LONG } else { BRISK };
 
         let llorch = self.session.llorch().clone();
+        if let Some(slip) = self.slip {
+            let kind = TargetKind::BuiltIn { backend: None };
+            let request = TargetRequest { kind, model: None, model_formats: Vec::new(), llorch };
+            let session = Session::of(request).map_err(|error| problem("the built-in chain")(error.to_string()))?;
+            self.outcomes = run_collect::<World>(Arc::new(session.with_slip(slip)), script, terms());
+            return Ok(());
+        }
         let is_scripted = self.on_trial.first().is_some_and(|word| word == "scripted-worker");
         let mut words = vec![llorch.to_string_lossy().into_owned()];
         words.extend(self.on_trial.iter().cloned());
@@ -81,8 +99,7 @@ impl Scene {
         if is_scripted {
             session.assume_long_job(long.as_object().cloned().unwrap_or_default());
         }
-        let terms = Terms { jobs: 1, deadline: TRIAL, ..Terms::default() };
-        self.outcomes = run_collect::<World>(Arc::new(session), script, terms);
+        self.outcomes = run_collect::<World>(Arc::new(session), script, terms());
         Ok(())
     }
 

@@ -45,8 +45,8 @@ pub fn commands(source: &Source, into: &Path) -> Vec<Words> {
             "pip",
             "download",
             "--no-deps",
-            "--no-binary", // of this package only: what its build asks for comes as it is
-            PACKAGE,
+            "--no-binary",
+            PACKAGE, // not ":all:": what it is built with would be compiled too, cmake itself among it
             "--dest",
             &folder,
             &requirement,
