@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::api::{self, Api};
 use super::case::{Case, Lane};
+use super::chain::llama;
 use super::chain::mistakes::Slip;
 use super::checkpoints::Captured;
 use super::runner::{self, TargetSummary};
@@ -37,6 +38,8 @@ pub struct Session {
     captures: Mutex<HashMap<String, Result<Arc<Captured>, Finding>>>,
     /// The embedded model as files, once a worker was to be started on it.
     model: OnceLock<(tempfile::TempDir, PathBuf)>,
+    /// What is put in llama-server's place; else it is looked for.
+    llama_server: Option<PathBuf>,
     /// The mistake that the orchestrators of this session's chains make.
     slip: Option<Slip>,
 }
@@ -102,7 +105,20 @@ impl Session {
             captures: Mutex::default(),
             model: OnceLock::new(),
             slip: None,
+            llama_server: None,
         })
+    }
+
+    /// A session in which this program stands in llama-server's place.
+    #[must_use]
+    pub fn with_llama_server(mut self, program: PathBuf) -> Session {
+        self.llama_server = Some(program);
+        self
+    }
+
+    /// The refusal says how to get one.
+    pub fn llama_server(&self) -> Result<PathBuf, String> {
+        self.llama_server.clone().map_or_else(llama::program, Ok)
     }
 
     /// A session whose chains have an orchestrator that makes this mistake.
@@ -326,6 +342,7 @@ impl runner::Session for Session {
             Lane::Hf => Err("there is no `hf` on the PATH (pip install -U huggingface_hub)".to_owned()),
             Lane::Sshd => sshd::missing().map(drop),
             Lane::RealGpt2 => real_gpt2().map(drop),
+            Lane::RealLlama => self.llama_server().map(drop),
             lane => Err(format!("this version has no such lane yet ({})", lane.variable())),
         }
     }

@@ -2,10 +2,10 @@
 //! no judgement of its own.
 
 mod answer;
-mod api;
 mod callback;
 mod chain;
 mod document;
+mod engine;
 mod fault;
 mod haiku;
 mod job;

@@ -3,11 +3,12 @@
 //! dropped.
 //!
 //! `plan` says of what it consists, `daemon` is one process, `tasks` is the client, `rules` judges what a client was sent,
-//! `relay` stands in front of an orchestrator and makes one of the `mistakes`, `engine` speaks as `llama-server` does, and
+//! `relay` stands in front of an orchestrator and makes one of the `mistakes`, `engine` speaks as `llama-server` does, `llama` is a real one, and
 //! `storm` kills at random under load.
 
 pub mod daemon;
 pub mod engine;
+pub mod llama;
 pub mod mistakes;
 pub mod plan;
 pub mod relay;
@@ -30,7 +31,7 @@ use super::selection::ModelFormat;
 use super::tiny_model;
 use daemon::Daemon;
 use mistakes::Slip;
-pub use plan::{NodePlan, Plan, WorkerPlan};
+pub use plan::{LlamaModel, NodePlan, Plan, WorkerPlan};
 use relay::Relay;
 
 /// How long anything that a chain owes may take, on a busy machine.
@@ -60,15 +61,21 @@ pub struct Models {
     pub haiku: String,
     /// For the paced stub, which reads nothing of it.
     pub paced: String,
+    /// What a `llama-server` of the plan is started on.
+    pub llama: String,
 }
 
 impl Models {
-    fn write(folder: &Path) -> std::io::Result<Models> {
-        let haiku = tiny_model::write(folder, ModelFormat::Safetensors)?;
+    fn write(folder: &Path, plan: &Plan) -> Result<Models, Finding> {
+        let problem = |error: std::io::Error| Finding::error("the chain's models on disk", error.to_string());
+        let haiku = tiny_model::write(folder, ModelFormat::Safetensors).map_err(problem)?;
         let paced = folder.join("paced.gguf");
-        fs::copy(haiku.with_file_name("model.gguf"), &paced)?;
+        let gguf = haiku.with_file_name("model.gguf");
+        fs::copy(&gguf, &paced).map_err(problem)?;
+        let llama = plan.llama_model().map(|model| llama::model(model, gguf, folder)).transpose()?;
         let reference = |path: &Path| format!("file:{}", path.display());
-        Ok(Models { haiku: reference(&haiku), paced: reference(&paced) })
+        let llama = llama.map(|path| reference(&path)).unwrap_or_default();
+        Ok(Models { haiku: reference(&haiku), paced: reference(&paced), llama })
     }
 }
 
@@ -78,7 +85,7 @@ impl Chain {
     pub fn start(llorch: &Path, plan: Plan, slip: Option<Slip>) -> Result<Chain, Finding> {
         let problem = |error: std::io::Error| Finding::error("a folder for the chain", error.to_string());
         let folder = tempfile::Builder::new().prefix("llorch-chain-").tempdir().map_err(problem)?;
-        let models = Models::write(folder.path()).map_err(problem)?;
+        let models = Models::write(folder.path(), &plan)?;
         let configuration = folder.path().join("orchestratord.yaml");
         fs::write(&configuration, "{}").map_err(problem)?;
         let mut command = Command::new(llorch)
@@ -163,8 +170,16 @@ impl Chain {
 
     /// What a task runs on where its scenario says nothing: the model of the first worker.
     pub fn default_model(&self) -> &str {
+        if let Some(model) = &self.plan.model {
+            return model;
+        }
         let worker = self.plan.nodes.iter().flat_map(|node| &node.workers).next();
         worker.map_or(&self.models.haiku, |worker| worker.model(&self.models))
+    }
+
+    /// And the engine that it names.
+    pub fn default_engine(&self) -> &'static str {
+        if self.plan.model.is_some() || self.plan.llama_model().is_some() { "llamacpp" } else { "llorch" }
     }
 
     pub fn folder(&self) -> &Path {

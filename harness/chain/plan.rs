@@ -18,9 +18,19 @@ pub struct Plan {
     /// Variables of every node.
     pub node_settings: Vec<(String, String)>,
     pub nodes: Vec<NodePlan>,
+    /// What tasks run on, where that is no worker of the plan.
+    pub model: Option<String>,
 }
 
 impl Plan {
+    pub fn llama_model(&self) -> Option<LlamaModel> {
+        let workers = self.nodes.iter().flat_map(|node| &node.workers);
+        workers.into_iter().find_map(|worker| match worker {
+            WorkerPlan::Llama(model) => Some(*model),
+            _ => None,
+        })
+    }
+
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.settings.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -39,22 +49,41 @@ pub enum WorkerPlan {
     Haiku,
     /// The stub, with this much time before each token.
     Paced(Duration),
+    /// A real `llama-server`, found by the node.
+    Llama(LlamaModel),
+}
+
+/// What a `llama-server` is started on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LlamaModel {
+    Haiku,
+    /// Of the Llama shape, with weights that never existed before.
+    Fresh,
+    /// Steps that take milliseconds.
+    Slow,
+    /// The file that LLORCH_HAIKU_MODEL names.
+    Named,
 }
 
 impl WorkerPlan {
-    /// `haiku`, or `10 ms`.
+    /// `haiku`, `10 ms`, or `llama-server` with what it runs on.
     pub fn of(words: &str) -> Result<WorkerPlan, Finding> {
         let paced = words.strip_suffix(" ms").and_then(|number| number.trim().parse().ok()).map(Duration::from_millis);
         match (words, paced) {
             ("haiku", _) => Ok(WorkerPlan::Haiku),
+            ("llama-server", _) => Ok(WorkerPlan::Llama(LlamaModel::Haiku)),
+            ("llama-server on fresh weights", _) => Ok(WorkerPlan::Llama(LlamaModel::Fresh)),
+            ("llama-server on slow weights", _) => Ok(WorkerPlan::Llama(LlamaModel::Slow)),
+            ("llama-server on a named model", _) => Ok(WorkerPlan::Llama(LlamaModel::Named)),
             (_, Some(pace)) => Ok(WorkerPlan::Paced(pace)),
-            _ => Err(Finding::error("a worker: haiku, or its pace as in `10 ms`", words)),
+            _ => Err(Finding::error("a worker: haiku, its pace as in `10 ms`, or llama-server", words)),
         }
     }
 
     fn backend(self) -> String {
         match self {
             WorkerPlan::Haiku => "cpu".to_owned(),
+            WorkerPlan::Llama(_) => "llamacpp".to_owned(),
             WorkerPlan::Paced(pace) => format!("paced-{}", pace.as_millis()),
         }
     }
@@ -63,6 +92,7 @@ impl WorkerPlan {
         match self {
             WorkerPlan::Haiku => &models.haiku,
             WorkerPlan::Paced(_) => &models.paced,
+            WorkerPlan::Llama(_) => &models.llama,
         }
     }
 }

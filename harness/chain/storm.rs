@@ -100,7 +100,7 @@ impl Load {
 
     /// The id of a task that was admitted; none where nobody took it.
     fn admit(&self) -> Result<Option<String>, Finding> {
-        let mut task: Map<String, Value> = base_task(&self.model_ref);
+        let mut task: Map<String, Value> = base_task(&self.model_ref, "llorch");
         task.insert("max_tokens".into(), TOKENS.into());
         let task_id = task["task_id"].as_str().unwrap_or_default().to_owned();
         let request = self.authorized(Request::post("/v2/tasks").json(&Value::Object(task)));

@@ -11,10 +11,10 @@ use crate::harness::stream::{Caps, Stream};
 use crate::harness::transcript::Transcript;
 
 /// A task that every chain takes: short, and its own.
-pub fn base_task(model_ref: &str) -> Map<String, Value> {
+pub fn base_task(model_ref: &str, engine: &str) -> Map<String, Value> {
     let Value::Object(task) = json!({
         "task_id": Uuid::new_v4(), "session_id": Uuid::new_v4(), "workload": "completion", "model_ref": model_ref,
-        "engine": "llorch", "ctx": 64, "priority": "interactive", "prompt": "Once upon a time", "max_tokens": 8,
+        "engine": engine, "ctx": 64, "priority": "interactive", "prompt": "Once upon a time", "max_tokens": 8,
         "deadline_ms": 60_000, "seed": 7,
     }) else {
         unreachable!("an object is written above")

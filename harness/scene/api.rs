@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::job::{Job, PATIENCE};
 use super::start::Kind;
 use super::{Scene, cell};
-use crate::harness::Finding;
-use crate::harness::api::{self, Api, reply, rules, slots};
+use crate::harness::{Finding, Verdict};
+use crate::harness::api::slots::Engine;
+use crate::harness::api::{self, Api, reply, rules};
 use crate::harness::http::{self, Request};
-use crate::harness::stream::Caps;
+use crate::harness::stream::{Caps, Opened};
 use crate::harness::transcript::Transcript;
 
 const PROMPT: &str = "Once upon a time";
@@ -33,7 +34,7 @@ impl Scene {
     /// On a model whose steps take milliseconds, or on what the engine brings.
     pub fn start_where_steps_take_time(&mut self) -> Result<(), Finding> {
         match self.start_on_model_of_milliseconds() {
-            Err(finding) if finding.verdict == crate::harness::Verdict::Unimplemented => {
+            Err(finding) if finding.verdict == Verdict::Unimplemented => {
                 self.start(Kind::Any, false, &[])
             }
             outcome => outcome,
@@ -72,12 +73,11 @@ impl Scene {
         }
         let request = self.post("/v1/chat/completions", &body)?;
         match self.worker()?.open(&request, Caps::within(PATIENCE))? {
-            http_stream @ crate::harness::stream::Opened::Stream(_) => Ok(http_stream.stream()?.finish(PATIENCE)),
-            crate::harness::stream::Opened::Refused(answer) if matches!(answer.status, 404 | 501) => {
+            Opened::Refused(answer) if matches!(answer.status, 404 | 501) => {
                 let found = format!("POST /v1/chat/completions answers {}", answer.status);
                 Err(Finding::unimplemented("a server that chats", found))
             }
-            refused => refused.stream().map(|stream| stream.finish(PATIENCE)),
+            opened => opened.stream().map(|stream| stream.finish(PATIENCE)),
         }
     }
 
@@ -125,8 +125,7 @@ impl Scene {
 
     /// A prompt with a token more than the context has room for, at least.
     pub fn refuses_prompt_over_context(&mut self) -> Result<(), Finding> {
-        let base = self.worker()?.base();
-        let context = slots::context(base).ok_or_else(|| {
+        let context = Engine::at(self.worker()?.base()).context().ok_or_else(|| {
             Finding::unimplemented("a server that says how long its context is", "neither /props nor /v1/models does")
         })?;
         let mut body = self.greedy(true);
@@ -148,8 +147,8 @@ impl Scene {
             let found = http::excerpt(&answer.body, 160);
             return Err(answer.evidence(Finding::fail("an object `error` with a `message`", found)));
         }
-        match slots::wait_until(worker.base(), 0, PATIENCE) {
-            Err(finding) if finding.verdict == crate::harness::Verdict::Fail => Err(finding),
+        match Engine::at(worker.base()).wait_until(0, PATIENCE) {
+            Err(finding) if finding.verdict == Verdict::Fail => Err(finding),
             _ => Ok(()),
         }
     }
@@ -160,20 +159,20 @@ impl Scene {
         let mut body = api::completion(self.api(), &job, streamed);
         body["ignore_eos"] = true.into();
         let request = self.post(self.api().path(), &body)?;
-        let base = self.worker()?.base().clone();
-        slots::wait_until(&base, 0, PATIENCE)?;
-        let mut job = Job::send(&base, "abandoned", "", request);
-        let seen = slots::wait_until(&base, 1, Duration::from_secs(5));
+        let engine = Engine::at(self.worker()?.base());
+        engine.wait_until(0, PATIENCE)?;
+        let mut job = Job::send(&engine.base, "abandoned", "", request);
+        let seen = engine.wait_until(1, Duration::from_secs(5));
         if streamed {
             job.wait_for_frames(2)?;
         }
-        let working = slots::working(&base)?;
+        let working = engine.working()?;
         job.disconnect();
         if seen.is_err() || working == 0 {
             let found = "it was over before a client could hang up";
             return Err(Finding::unimplemented("a job that works for long enough to be abandoned", found));
         }
-        self.abandoned = Abandoned(Some(slots::wait_until(&base, 0, WATCHED)));
+        self.abandoned = Abandoned(Some(engine.wait_until(0, WATCHED)));
         Ok(())
     }
 

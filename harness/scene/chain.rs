@@ -54,6 +54,13 @@ impl Subject {
     }
 }
 
+impl ChainScene {
+    /// What tasks run on, where that is no worker of the plan.
+    pub(super) fn plan_model(&mut self, model: String) {
+        self.plan.model = Some(model);
+    }
+}
+
 impl Scene {
     pub(super) fn chain(&self) -> Result<&Chain, Finding> {
         self.chain.chain.as_ref().ok_or_else(|| Finding::error("a chain that the scenario has", "it has none"))
@@ -85,7 +92,8 @@ impl Scene {
             let pool = cell("pool").unwrap_or_else(|| format!("pool-{node}"));
             let workers = cell("workers").unwrap_or_default();
             let workers = workers.split(',').map(str::trim).filter(|words| !words.is_empty() && *words != "none");
-            let workers = workers.map(WorkerPlan::of).collect::<Result<_, _>>()?;
+            let workers = workers.map(WorkerPlan::of).collect::<Result<Vec<_>, _>>()?;
+            plan.node_settings.extend(self.settings_for(&workers)?);
             plan.nodes.push(NodePlan { name: node, pool, workers });
         }
         self.chain.plan = plan.clone();

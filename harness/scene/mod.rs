@@ -19,6 +19,7 @@ mod logs;
 mod model;
 mod ordinary_client;
 pub mod pool_cli;
+mod real_engine;
 mod scripted;
 mod shows;
 pub mod start;
@@ -75,10 +76,15 @@ pub struct Scene {
     held: Vec<Held>,
     /// Which worker is on trial, as words after `llorch`.
     on_trial: Vec<String>,
+    /// Where that is an engine: in which role.
+    engine_role: Option<scripted::EngineRole>,
     /// Or which mistake an orchestrator on trial makes.
     slip: Option<Slip>,
     outcomes: Vec<CaseOutcome>,
+    /// What became of the slot of an answer that nobody waits for.
     abandoned: api::Abandoned,
+    /// A real one, behind the scenario's chain.
+    real: real_engine::RealEngine,
 }
 
 /// What a scenario keeps open and never reads.
@@ -119,9 +125,11 @@ impl Scene {
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),
+            engine_role: None,
             slip: None,
             outcomes: Vec::new(),
             abandoned: api::Abandoned::default(),
+            real: real_engine::RealEngine::default(),
         }
     }
 

@@ -22,7 +22,7 @@ impl Scene {
     /// Submits one task, and reads its stream where it is admitted.
     pub fn submit(&mut self, label: &str, changes: &[(String, String)]) -> Result<(), Finding> {
         let (model_ref, headers) = (self.chain()?.default_model().to_owned(), headers(changes));
-        let mut task: Map<String, Value> = base_task(&model_ref);
+        let mut task: Map<String, Value> = base_task(&model_ref, self.chain()?.default_engine());
         let filled = changes.iter().filter(|(name, _)| !name.starts_with("header "));
         let filled = filled.map(|(name, cell)| Ok((name.clone(), self.fill(cell)?)));
         cell::change(&mut task, &filled.collect::<Result<Vec<_>, Finding>>()?)?;

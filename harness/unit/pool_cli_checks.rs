@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use llorch::harness::api::Api;
 use llorch::harness::hub::{Hub, Mishap};
 use llorch::harness::pool_machine::{Hf, Machine, Shape};
 use llorch::harness::scene::Scene;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::verify::interrupt;
+use crate::harness::api::Api;
 use crate::harness::catalogue::{Catalogue, Script, address_of};
 use crate::harness::cheats::{CHEATS, Cheat};
 use crate::harness::exit::Exit;

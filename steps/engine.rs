@@ -1,4 +1,4 @@
-//! Engines that are asked in their own words.
+//! Engines: asked in their own words, and real ones behind a whole chain.
 
 use std::time::Duration;
 
@@ -45,4 +45,39 @@ fn goes_away(world: &mut World, kind: String) {
 #[then(regex = r"^no slot works (\d+) milliseconds later$")]
 fn rests(world: &mut World, milliseconds: u64) {
     world.scene.slot_rests_within(Duration::from_millis(milliseconds)).settle();
+}
+
+#[given("a running llama-server that the orchestrator is told of")]
+fn running(world: &mut World) {
+    world.scene.name_running_engine().settle();
+}
+
+#[then("what the chain writes greedily is the reference's text")]
+fn chain_writes(world: &mut World) {
+    world.scene.chain_writes_the_references_texts().settle();
+}
+
+#[then("a haiku through the chain leaves a proof bundle that verifies")]
+fn bundle(world: &mut World) {
+    world.scene.bundle_of_a_haiku_verifies().settle();
+}
+
+#[then(regex = r"^the engine's slot (works|rests) within (\d+) milliseconds$")]
+fn slot(world: &mut World, how: String, milliseconds: u64) {
+    world.scene.engine_works(how == "works", Duration::from_millis(milliseconds)).settle();
+}
+
+#[when("the engine is killed, and its port taken")]
+fn killed(world: &mut World) {
+    world.scene.kill_engine().settle();
+}
+
+#[then("another engine takes its place, on another port")]
+fn replaced(world: &mut World) {
+    world.scene.engine_is_replaced().settle();
+}
+
+#[then("nothing is left of the engine but its log")]
+fn nothing_left(world: &mut World) {
+    world.scene.nothing_is_left_of_the_engine().settle();
 }

@@ -1,0 +1,111 @@
+@selftest
+Feature: An engine that pretends, or errs in its own words
+  The scripted engine answers as llama-server does, in both APIs, with an honest worker behind it; `llorch scripted-engine
+  --help` says what each mistake is. In llama-server's place it has to fall from the rungs of the real lane.
+
+  @case:selftest/engines/stand-in @LL-S-006 @must
+  Scenario Outline: A stub in llama-server's place is caught by the rung: <mistake>
+    Given the scripted engine in llama-server's place, that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake     | case      |
+      | canned-text | haiku/9/1 |
+      | echo        | haiku/9/2 |
+      | other-model | haiku/9/3 |
+
+  @case:selftest/engines/stand-in-honest @LL-S-006 @must
+  Scenario: What really computes is passed in llama-server's place
+    Given the scripted engine in llama-server's place, that is honest
+    When the cases "haiku/9/1, haiku/9/2, haiku/9/3" judge it
+    Then it is passed
+
+  @case:selftest/engines/honest @LL-S-006 @must
+  Scenario Outline: The honest engine passes, asked as <api>: <key>
+    Given the scripted engine asked as <api>, that is honest
+    When the cases "<cases>" judge it
+    Then it is passed
+
+    Examples:
+      | key               | api      | cases                                                                 |
+      | llamacpp-form     | llamacpp | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/6  |
+      | llamacpp-requests | llamacpp | api/requests                                                          |
+      | llamacpp-known    | llamacpp | api/stream/5, haiku/2, haiku/4/1, api/cancel/3                        |
+      | llamacpp-slow     | llamacpp | api/stream/7, api/cancel/1, api/cancel/2                              |
+      | openai-form       | openai   | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/6  |
+      | openai-chat       | openai   | api/stream/8, api/requests                                            |
+      | openai-known      | openai   | api/stream/5, haiku/2, haiku/4/1, api/cancel/3                        |
+      | openai-slow       | openai   | api/stream/7, api/cancel/1, api/cancel/2                              |
+
+  @case:selftest/engines/llamacpp @LL-S-006 @must
+  Scenario Outline: A mistake in llama-server's words is caught: <mistake>
+    Given the scripted engine asked as llamacpp, that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake               | case                           |
+      | canned-text           | haiku/2/1                      |
+      | garbled-event         | api/stream/1                   |
+      | named-events          | api/stream/1                   |
+      | cut-short             | api/stream/1                   |
+      | no-done               | api/stream/2                   |
+      | no-reason             | api/stream/2                   |
+      | text-after-end        | api/stream/2                   |
+      | made-wrong            | api/stream/3                   |
+      | another-answer        | api/stream/4                   |
+      | prompt-wrong          | api/stream/5                   |
+      | whole-differs         | api/stream/6                   |
+      | burst                 | api/stream/7                   |
+      | takes-anything        | api/requests/1/temperature-text |
+      | error-without-message | api/requests/1/temperature-text |
+      | context-ignored       | api/requests/4                 |
+      | deaf                  | api/cancel/1                   |
+      | deaf-whole            | api/cancel/2                   |
+      | seed-ignored          | haiku/2/3                      |
+      | temperature-ignored   | haiku/2/2                      |
+      | stop-ignored          | worker/sampling/6              |
+      | other-model           | haiku/4/1                      |
+
+  @case:selftest/engines/openai @LL-S-006 @must
+  Scenario Outline: A mistake in OpenAI's words is caught: <mistake>
+    Given the scripted engine asked as openai, that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake               | case                            |
+      | canned-text           | haiku/2/1                       |
+      | garbled-event         | api/stream/1                    |
+      | named-events          | api/stream/1                    |
+      | cut-short             | api/stream/1                    |
+      | no-done               | api/stream/2                    |
+      | no-reason             | api/stream/2                    |
+      | text-after-end        | api/stream/2                    |
+      | made-wrong            | api/stream/3                    |
+      | another-answer        | api/stream/4                    |
+      | prompt-wrong          | api/stream/5                    |
+      | whole-differs         | api/stream/6                    |
+      | burst                 | api/stream/7                    |
+      | takes-anything        | api/requests/2                  |
+      | error-without-message | api/requests/1/temperature-text |
+      | context-ignored       | api/requests/4                  |
+      | deaf                  | api/cancel/1                    |
+      | deaf-whole            | api/cancel/2                    |
+      | seed-ignored          | haiku/2/3                       |
+      | temperature-ignored   | haiku/2/2                       |
+      | other-model           | haiku/4/1                       |
+
+  @case:selftest/engines/real @LL-S-006 @must @lane:real-llama
+  Scenario Outline: A real llama-server is passed: <key>
+    Given the real llama-server asked as <api>
+    When the cases "<cases>" judge it
+    Then it is passed
+
+    Examples:
+      | key            | api      | cases                                                                                                   |
+      | llamacpp       | llamacpp | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/5, api/stream/6, api/requests/1, api/requests/4, haiku/2 |
+      | openai         | openai   | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/5, api/stream/6, api/requests/1, api/requests/4, haiku/2 |
+      | llamacpp-slow  | llamacpp | haiku/4/1, api/stream/7, api/cancel/1, api/cancel/3 |
+      | openai-slow    | openai   | haiku/4/1, api/stream/7, api/cancel/1, api/cancel/3, api/stream/8 |
