@@ -107,7 +107,9 @@ pub fn main(words: &[String]) -> ExitCode {
             ExitCode::FAILURE
         }),
         Err(message) => {
-            eprintln!("error: {message}\n\nUsage: llorch scripted-engine --model FILE [--port PORT] [--mistake NAME]\n");
+            eprintln!(
+                "error: {message}\n\nUsage: llorch scripted-engine --model FILE [--port PORT] [--mistake NAME]\n"
+            );
             for mistake in MISTAKES {
                 eprintln!("  {:22} {}", mistake.name, mistake.does);
             }

@@ -17,7 +17,7 @@ use super::checkpoints::Captured;
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
 use super::target::{SILENCE, Start, StartError, Target, Worker, unique};
-use super::{Finding, target, process, recognise, sshd, tiny_model};
+use super::{Finding, process, recognise, sshd, target, tiny_model};
 
 /// What the harness gives a worker that must be asked with a token, and what it gives it for its callback.
 pub const API_TOKEN: &str = "llorch-test-token-0123456789abcdef0123456789";

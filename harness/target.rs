@@ -336,7 +336,8 @@ impl Values {
     /// Fills the placeholders, and adds each flag that the command has neither as a flag nor as a placeholder.
     fn fill(&mut self, words: &mut Vec<String>) {
         for (flag, hole, value) in &self.flags {
-            let mut brought = flag_value(words, flag).is_some() || (*flag == "--model" && flag_value(words, "-m").is_some());
+            let mut brought =
+                flag_value(words, flag).is_some() || (*flag == "--model" && flag_value(words, "-m").is_some());
             for word in words.iter_mut().filter(|word| word.contains(hole)) {
                 *word = word.replace(hole, value);
                 brought = true;

@@ -71,7 +71,11 @@ fn form(reading: &Reading<'_>) -> Result<(), Finding> {
         let is_done = reading.api == Api::Openai && frame.data == reply::DONE;
         let is_message = frame.json().is_ok_and(|data| data.is_object());
         if frame.event.is_some() || frame.data_lines != 1 || !(is_done || is_message) {
-            return reading.broken("unnamed events, each with one JSON object on one line", frame.data.clone(), Some(at));
+            return reading.broken(
+                "unnamed events, each with one JSON object on one line",
+                frame.data.clone(),
+                Some(at),
+            );
         }
     }
     if reading.messages.iter().any(|(_, data)| !reply::text(reading.api, data).is_empty()) {
@@ -90,11 +94,19 @@ fn order(reading: &Reading<'_>) -> Result<(), Finding> {
     let done = reading.done();
     match reading.api {
         Api::Openai if done != [last] => {
-            return reading.broken("[DONE] as the last message, once", format!("it stands at {done:?} of 0 to {last}"), done.first().copied());
+            return reading.broken(
+                "[DONE] as the last message, once",
+                format!("it stands at {done:?} of 0 to {last}"),
+                done.first().copied(),
+            );
         }
         Api::Openai => {}
         _ if end != last || !done.is_empty() => {
-            return reading.broken("the message with stop: true as the last, and no [DONE]", reading.transcript.summary(), Some(end));
+            return reading.broken(
+                "the message with stop: true as the last, and no [DONE]",
+                reading.transcript.summary(),
+                Some(end),
+            );
         }
         _ => {}
     }
@@ -122,7 +134,11 @@ fn counts(reading: &Reading<'_>) -> Result<(), Finding> {
     }
     let texts = reading.messages.iter().filter(|(_, data)| !reply::text(reading.api, data).is_empty()).count() as u64;
     if texts > count.made || count.made == 0 {
-        return reading.broken(format!("at least one token for each of {texts} messages with text"), format!("{} counted", count.made), None);
+        return reading.broken(
+            format!("at least one token for each of {texts} messages with text"),
+            format!("{} counted", count.made),
+            None,
+        );
     }
     match reading.api {
         Api::Openai => {
@@ -151,7 +167,8 @@ fn identity(reading: &Reading<'_>) -> Result<(), Finding> {
     match reading.api {
         Api::Openai => {
             for name in ["id", "object", "created", "model"] {
-                let values: Vec<(usize, &Value)> = reading.messages.iter().map(|(at, data)| (*at, &data[name])).collect();
+                let values: Vec<(usize, &Value)> =
+                    reading.messages.iter().map(|(at, data)| (*at, &data[name])).collect();
                 let first = values.first().map(|(_, value)| (*value).clone()).unwrap_or_default();
                 if let Some((at, other)) = values.iter().find(|(_, value)| value.is_null() || **value != first) {
                     let expected = format!("{name}, the same in every message ({first})");

@@ -61,16 +61,12 @@ pub fn model(model: LlamaModel, haiku: PathBuf, folder: &Path) -> Result<PathBuf
     }
 }
 
-fn recipe(
-    configuration: crate::model::Gpt2Configuration,
-    seed: u64,
-    folder: &Path,
-) -> Result<PathBuf, Finding> {
+fn recipe(configuration: crate::model::Gpt2Configuration, seed: u64, folder: &Path) -> Result<PathBuf, Finding> {
     let recipe = Recipe::new(configuration, seed).map_err(|error| Finding::error("a recipe", error.to_string()))?;
     let form = Form { format: ModelFormat::Gguf, ..Form::PLAIN };
     let folder = folder.join("llama");
-    let written = std::fs::create_dir_all(&folder)
-        .and_then(|()| model_files::write(&recipe, form, Element::F32, &folder));
+    let written =
+        std::fs::create_dir_all(&folder).and_then(|()| model_files::write(&recipe, form, Element::F32, &folder));
     written.map_err(|error| Finding::error("a recipe model on disk", error.to_string()))
 }
 
@@ -92,7 +88,8 @@ impl Running {
         let base = Base::local(free_port());
         let port = base.port.to_string();
         let model = model.display().to_string();
-        let words = ["--model", &model, "--host", "127.0.0.1", "--port", &port, "--parallel", "1", "--no-webui", "--slots"];
+        let words =
+            ["--model", &model, "--host", "127.0.0.1", "--port", &port, "--parallel", "1", "--no-webui", "--slots"];
         let process = Process::spawn(Command::new(program).arguments(words));
         let process = process.map_err(|error| Finding::fail("a llama-server that starts", error.to_string()))?;
         let until = Instant::now() + READY_WITHIN;

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::job::{Job, PATIENCE};
 use super::start::Kind;
 use super::{Scene, cell};
-use crate::harness::{Finding, Verdict};
 use crate::harness::api::slots::Engine;
 use crate::harness::api::{self, Api, reply, rules};
 use crate::harness::http::{self, Request};
 use crate::harness::stream::{Caps, Opened};
 use crate::harness::transcript::Transcript;
+use crate::harness::{Finding, Verdict};
 
 const PROMPT: &str = "Once upon a time";
 const TOKENS: u64 = 24;
@@ -34,9 +34,7 @@ impl Scene {
     /// On a model whose steps take milliseconds, or on what the engine brings.
     pub fn start_where_steps_take_time(&mut self) -> Result<(), Finding> {
         match self.start_on_model_of_milliseconds() {
-            Err(finding) if finding.verdict == Verdict::Unimplemented => {
-                self.start(Kind::Any, false, &[])
-            }
+            Err(finding) if finding.verdict == Verdict::Unimplemented => self.start(Kind::Any, false, &[]),
             outcome => outcome,
         }
     }
@@ -46,12 +44,12 @@ impl Scene {
         api::completion(self.api(), &job, stream)
     }
 
-    fn post(&self, path: &str, body: &Value) -> Result<Request, Finding> {
+    fn own_request(&self, path: &str, body: &Value) -> Result<Request, Finding> {
         Ok(self.worker()?.authorized(Request::post(path).json(body)))
     }
 
     fn own_stream(&self, path: &str, body: &Value) -> Result<Transcript, Finding> {
-        let stream = self.worker()?.open(&self.post(path, body)?, Caps::within(PATIENCE))?.stream()?;
+        let stream = self.worker()?.open(&self.own_request(path, body)?, Caps::within(PATIENCE))?.stream()?;
         Ok(stream.finish(PATIENCE))
     }
 
@@ -71,7 +69,7 @@ impl Scene {
             fields.shift_remove("prompt");
             fields.insert("messages".into(), message);
         }
-        let request = self.post("/v1/chat/completions", &body)?;
+        let request = self.own_request("/v1/chat/completions", &body)?;
         match self.worker()?.open(&request, Caps::within(PATIENCE))? {
             Opened::Refused(answer) if matches!(answer.status, 404 | 501) => {
                 let found = format!("POST /v1/chat/completions answers {}", answer.status);
@@ -89,7 +87,7 @@ impl Scene {
         let text: String = messages.iter().map(|data| reply::text(api, data)).collect();
         let count = messages.iter().rev().find_map(|data| reply::counted(api, data));
         let reason = messages.iter().find_map(|data| reply::reason(api, data));
-        let answer = self.worker()?.send(&self.post(api.path(), &self.greedy(false))?)?;
+        let answer = self.worker()?.send(&self.own_request(api.path(), &self.greedy(false))?)?;
         let whole = answer.expect_status(200)?.json()?;
         let found = (reply::text(api, &whole), reply::counted(api, &whole), reply::reason(api, &whole));
         if !text.is_empty() && found == (text.clone(), count, reason) {
@@ -102,7 +100,7 @@ impl Scene {
     /// The tokens of the prompt, counted by the same file's own tokenizer.
     pub fn prompt_is_counted(&mut self) -> Result<(), Finding> {
         let expected = self.reference()?.encode(PROMPT).len() as u64;
-        let answer = self.worker()?.send(&self.post(self.api().path(), &self.greedy(false))?)?;
+        let answer = self.worker()?.send(&self.own_request(self.api().path(), &self.greedy(false))?)?;
         let count = reply::counted(self.api(), &answer.expect_status(200)?.json()?);
         if count.is_some_and(|count| count.prompt == expected) {
             return Ok(());
@@ -158,7 +156,7 @@ impl Scene {
         let job = json!({ "prompt": PROMPT, "max_tokens": LONG, "temperature": 0.0, "seed": 7 });
         let mut body = api::completion(self.api(), &job, streamed);
         body["ignore_eos"] = true.into();
-        let request = self.post(self.api().path(), &body)?;
+        let request = self.own_request(self.api().path(), &body)?;
         let engine = Engine::at(self.worker()?.base());
         engine.wait_until(0, PATIENCE)?;
         let mut job = Job::send(&engine.base, "abandoned", "", request);

@@ -196,8 +196,8 @@ impl Scene {
 
     /// Some ten milliseconds a token: large enough to tell work from its absence.
     pub fn start_on_model_of_milliseconds(&mut self) -> Result<(), Finding> {
-        let recipe =
-            Recipe::new(model_files::computes_for_seconds(), 11).map_err(|error| Finding::error("a recipe", error.to_string()))?;
+        let recipe = Recipe::new(model_files::computes_for_seconds(), 11)
+            .map_err(|error| Finding::error("a recipe", error.to_string()))?;
         let format = self.session.model_format();
         let path = self.recipe_file(&recipe, Form { format, ..Form::PLAIN }, Element::F32)?;
         self.start_on(&path, format, &[])

@@ -146,10 +146,8 @@ impl Scene {
         let folder = self.chain()?.folder().join("a/engines");
         wait_for(PATIENCE, || {
             let names = fs::read_dir(&folder).into_iter().flatten().flatten();
-            let left: Vec<String> = names
-                .filter_map(|entry| entry.file_name().into_string().ok())
-                .filter(|name| name != "logs")
-                .collect();
+            let left: Vec<String> =
+                names.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name != "logs").collect();
             if left.is_empty() {
                 return Ok(());
             }
@@ -170,8 +168,16 @@ impl Scene {
             Ok((exit, process.lines().iter().map(|line| format!("{}\n", line.text)).collect()))
         };
         let words = [
-            "haiku", "--orchestrator", &client.base.to_string(), "--model-ref", &client.model_ref, "--engine",
-            &client.engine, "--proof-dir", &proof_dir, "--json",
+            "haiku",
+            "--orchestrator",
+            &client.base.to_string(),
+            "--model-ref",
+            &client.model_ref,
+            "--engine",
+            &client.engine,
+            "--proof-dir",
+            &proof_dir,
+            "--json",
         ];
         let (_, told) = run(words.map(str::to_owned).to_vec())?;
         let document: Value = serde_json::from_str(&told).unwrap_or_default();

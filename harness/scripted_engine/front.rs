@@ -78,7 +78,8 @@ impl Front {
     /// True: the connection serves another request.
     fn answer(&self, request: &Request, connection: &mut Connection) -> io::Result<bool> {
         let body: Option<Value> = serde_json::from_slice(&request.body).ok();
-        let keyed = self.api_key.as_ref().is_none_or(|key| request.header("authorization") == Some(&format!("Bearer {key}")));
+        let keyed =
+            self.api_key.as_ref().is_none_or(|key| request.header("authorization") == Some(&format!("Bearer {key}")));
         let (method, path) = (request.method.as_str(), request.path.as_str());
         let response = match (method, path) {
             ("GET", "/health") => Response::json(200, &json!({ "status": "ok" })),
@@ -112,7 +113,7 @@ impl Front {
     }
 
     fn models(&self) -> Value {
-        let vocabulary = self.reference.as_ref().map_or(1000, |reference| reference.file.configuration.vocab_size());
+        let vocabulary = self.reference.as_ref().map_or(1000, |reference| reference.file.configuration.vocab_size);
         let meta = json!({ "n_vocab": vocabulary, "n_ctx": self.context });
         json!({ "object": "list", "data": [{ "id": self.model, "object": "model", "meta": meta }] })
     }

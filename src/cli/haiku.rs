@@ -167,7 +167,13 @@ fn open(flags: &Flags) -> Result<Target, Exit> {
         return Err(refuse(format!("--model: {} is not there", model.display())));
     }
     let llorch = std::env::current_exe().map_err(|problem| refuse(problem.to_string()))?;
-    let request = TargetRequest { kind, model: flags.model.clone(), model_formats: flags.model_format.clone(), api: Api::Native, llorch };
+    let request = TargetRequest {
+        kind,
+        model: flags.model.clone(),
+        model_formats: flags.model_format.clone(),
+        api: Api::Native,
+        llorch,
+    };
     let not_started = |problem: &dyn std::error::Error| {
         super::complain(problem);
         Exit::TargetNotStarted
