@@ -18,6 +18,9 @@ const FIELDS: [(&str, &str, &str); 8] = [
     ("seed", "seed", "seed"),
 ];
 
+/// The penalty is over everything that a job of a case can have.
+const PENALISED: u32 = 8192;
+
 /// The same request, as the engine is sent it.
 pub fn spell(api: Api, request: &Request) -> Request {
     let job = request.body_json().unwrap_or_default();
@@ -50,7 +53,7 @@ pub fn completion(api: Api, job: &Value, stream: bool) -> Value {
         }
         _ => {
             body.insert("return_tokens".into(), true.into());
-            body.insert("repeat_last_n".into(), (-1).into()); // the penalty is over everything
+            body.insert("repeat_last_n".into(), PENALISED.into());
             let samplers = ["penalties", "temperature", "top_k", "top_p", "min_p"]; // in the contract's order
             body.insert("samplers".into(), json!(samplers));
         }

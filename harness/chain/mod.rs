@@ -177,9 +177,13 @@ impl Chain {
         worker.map_or(&self.models.haiku, |worker| worker.model(&self.models))
     }
 
+    pub fn has_llama(&self) -> bool {
+        self.plan.llama_model().is_some()
+    }
+
     /// And the engine that it names.
     pub fn default_engine(&self) -> &'static str {
-        if self.plan.model.is_some() || self.plan.llama_model().is_some() { "llamacpp" } else { "llorch" }
+        if self.plan.model.is_some() || self.has_llama() { "llamacpp" } else { "llorch" }
     }
 
     pub fn folder(&self) -> &Path {

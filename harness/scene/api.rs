@@ -134,6 +134,8 @@ impl Scene {
     /// A status from 400 to 499, and an error with a message; and no slot works on it.
     fn refuses(&mut self, body: Vec<u8>) -> Result<(), Finding> {
         let worker = self.worker()?;
+        // A server that refuses everything refuses nothing in particular.
+        worker.send(&self.own_request(self.api().path(), &self.greedy(false))?)?.expect_status(200)?;
         let request = worker.authorized(Request::post(self.api().path()).body("application/json", body));
         let answer = worker.open(&request, Caps::within(PATIENCE))?.refused()?;
         if !(400..500).contains(&answer.status) {
