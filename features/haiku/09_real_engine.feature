@@ -61,10 +61,10 @@ Feature: A real engine behind the whole chain
     Given a chain with the worker "llama-server on slow weights"
     When a task is submitted as "one" with
       | field      | value |
-      | max_tokens | 40    |
+      | max_tokens | 8     |
     And a task is submitted as "two" with
       | field      | value |
-      | max_tokens | 40    |
+      | max_tokens | 8     |
     And "one, two" have ended
     Then the stream "one" ended with "end"
     And the stream "two" ended with "end"

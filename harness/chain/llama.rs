@@ -12,6 +12,7 @@ use crate::harness::process::{Command, Process};
 use crate::harness::selection::ModelFormat;
 use crate::harness::sshd::find_program;
 use crate::harness::target::free_port;
+use crate::model::Gpt2Configuration;
 use crate::model::recipe::{Recipe, Size};
 
 /// Names the program.
@@ -57,11 +58,15 @@ pub fn model(model: LlamaModel, haiku: PathBuf, folder: &Path) -> Result<PathBuf
         LlamaModel::Haiku => Ok(haiku),
         LlamaModel::Named => named_model(),
         LlamaModel::Slow => recipe(model_files::computes_for_seconds(), 11, folder),
-        LlamaModel::Fresh => recipe(Size::Odd.configuration(), uuid::Uuid::new_v4().as_u64_pair().0, folder),
+        LlamaModel::Fresh => recipe(
+            Gpt2Configuration { n_ctx: 256, ..Size::Odd.configuration() },
+            uuid::Uuid::new_v4().as_u64_pair().0,
+            folder,
+        ),
     }
 }
 
-fn recipe(configuration: crate::model::Gpt2Configuration, seed: u64, folder: &Path) -> Result<PathBuf, Finding> {
+fn recipe(configuration: Gpt2Configuration, seed: u64, folder: &Path) -> Result<PathBuf, Finding> {
     let recipe = Recipe::new(configuration, seed).map_err(|error| Finding::error("a recipe", error.to_string()))?;
     let form = Form { format: ModelFormat::Gguf, ..Form::PLAIN };
     let folder = folder.join("llama");

@@ -41,7 +41,8 @@ impl Scene {
         let running = Running::reach_or_start(&program, &model)?;
         let served = running.engine.model().unwrap_or_default();
         self.set(llama::RUNNING, false, &running.engine.base.to_string())?;
-        self.chain.plan_model(served);
+        let is_path = served.starts_with('/');
+        self.chain.plan_model(if is_path { format!("file:{served}") } else { served });
         self.real.running = Some(running);
         Ok(())
     }
@@ -91,8 +92,10 @@ impl Scene {
                 cell("prompt", json!(known.prompt)),
                 cell("max_tokens", json!(known.ids.len())),
                 cell("temperature", json!(0.0)),
+                cell("ctx", json!(128)),
             ];
             self.submit(&label, &changes)?;
+            self.answer()?.expect_status(202)?;
             let transcript = self.transcript(&label)?;
             transcript.completed()?;
             let text = transcript.text();
