@@ -15,7 +15,6 @@ Feature: What an engine refuses
       | temperature-text    | temperature | "hot"    |
       | max-tokens-text     | max_tokens  | "many"   |
       | top-p-text          | top_p       | "most"   |
-      | stop-number         | stop        | 5        |
 
   @case:api/requests/2 @LL-A-010 @api
   Scenario: A list is no request
@@ -26,6 +25,11 @@ Feature: What an engine refuses
   Scenario: What is no JSON is the client's mistake, and no failure of the server
     Given a worker
     Then it refuses the body {"prompt":
+
+  @case:api/requests/5 @LL-A-010 @api @should
+  Scenario: Stop sequences that are none are refused
+    Given a worker
+    Then it refuses "stop" as 5
 
   @case:api/requests/4 @LL-A-011 @api
   Scenario: A prompt longer than the context is refused

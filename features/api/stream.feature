@@ -50,3 +50,9 @@ Feature: An engine's streams, in its own words
       | order    |
       | counts   |
       | identity |
+
+  @case:api/stream/9 @LL-A-003 @api @should
+  Scenario: Text held back for a stop sequence that never comes is sent at the end
+    Given a worker
+    When a greedy job is run, and again with a stop sequence that its end only begins
+    Then both texts are equal

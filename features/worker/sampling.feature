@@ -85,13 +85,13 @@ Feature: Sampling
       | 42   |
     Then both texts are equal
 
-  @case:worker/sampling/9 @M0-W-1422 @must @api
+  @case:worker/sampling/9 @M0-W-1422 @must @api:llamacpp
   Scenario: The joined tokens are the text: what stands across two of them is found as a stop sequence
     Given a worker that computes
     When a greedy job is run, and again with stop sequences across the borders of its tokens
     Then each text ends before its stop sequence, which is named
 
-  @case:worker/sampling/10 @M0-W-1422 @must @api
+  @case:worker/sampling/10 @M0-W-1422 @must
   Scenario: Text held back for a stop sequence that never comes is sent at the end
     Given a worker that computes
     When a greedy job is run, and again with a stop sequence that its end only begins

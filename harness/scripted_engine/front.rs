@@ -197,6 +197,7 @@ impl Front {
         let mut seen = 0;
         loop {
             let _ = stream.wait_until("another event", LOOK, |frames| frames.len() > seen);
+            let is_over = stream.ended().is_some(); // asked first: what came before the end is then all there
             for frame in stream.frames().into_iter().skip(seen) {
                 seen += 1;
                 if frame.is("token") {
@@ -205,7 +206,7 @@ impl Front {
                     return Ok(Some(frame));
                 }
             }
-            if disconnected(socket) || stream.ended().is_some() {
+            if is_over || disconnected(socket) {
                 return Ok(None);
             }
         }
