@@ -297,7 +297,9 @@ fn read_heartbeat(object: &Map<String, Value>) -> Result<(Vec<PoolReport>, Vec<(
     for (index, failure) in objects(&mut fields, "failures").into_iter().enumerate() {
         let mut inner = Fields::of(failure, &[]);
         let worker = inner.required_text("worker_id").map(str::to_owned);
-        ["pool_id", "model_ref", "message"].into_iter().for_each(|name| drop(inner.text(name)));
+        for name in ["pool_id", "model_ref", "message"] {
+            inner.text(name);
+        }
         let code = inner.integer("exit_code", 0, u64::MAX).map(|code| format!("exit code {code}"));
         let signal = inner.integer("signal", 0, u64::MAX).map(|signal| format!("signal {signal}"));
         let named = |error: FieldError| FieldError { field: format!("failures[{index}].{}", error.field), ..error };
