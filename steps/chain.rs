@@ -63,6 +63,11 @@ fn survived(world: &mut World) {
     world.scene.storm_was_survived().settle();
 }
 
+#[when("the chain is told to stop")]
+fn stopped(world: &mut World) {
+    world.scene.stop_chain().settle();
+}
+
 #[then("no process is left behind")]
 fn nothing_is_left(world: &mut World) {
     world.scene.nothing_is_left().settle();

@@ -10,6 +10,7 @@ Feature: Who may ask
     Then the answer is 401 with the code "UNAUTHORIZED"
     When GET "/v2/nodes" is asked with a wrong token
     Then the answer is 401 with the code "UNAUTHORIZED"
+    And the last two answers have the same body
     When GET "/v2/nodes" is asked with half the token
     Then the answer is 401 with the code "UNAUTHORIZED"
     When GET "/v2/nodes" is asked with the token and more

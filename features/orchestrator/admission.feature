@@ -82,7 +82,7 @@ Feature: Admission
     Given a chain with the worker "1 ms"
     When a task is submitted as "large" with
       | field           | value   |
-      | expected_tokens | 2000000 |
+      | expected_tokens | 2000    |
     Then the answer is 202
 
   @case:orchestrator/admission/6 @LL-O-015 @must

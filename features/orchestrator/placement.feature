@@ -60,7 +60,7 @@ Feature: Nodes and placement
       | b    | 1 ms    |
     When tasks are submitted as "one, two, three" with
       | field     | value                                          |
-      | placement | {"mode": "prefer", "avoid_pools": ["pool-a"]} |
+      | placement | {"mode": "auto", "avoid_pools": ["pool-a"]} |
     And "one, two, three" have ended
     Then the task "one" shows:
       | pointer  | value    |

@@ -63,11 +63,25 @@ Feature: What is counted and told
     And DELETE "/v2/sessions/{session:one}" is asked
     And DELETE "/v2/sessions/{session:one}" is asked
     Then every answer is as the document describes it
+    When GET "/openapi.json" is asked
+    Then the document describes "/v2/tasks, /v2/tasks/{id}, /v2/tasks/{id}/events, /v2/tasks/{id}/cancel, /v2/nodes/register, /v2/nodes/{id}/heartbeat, /v2/nodes, /v2/pools/{id}/health, /v2/sessions/{id}, /metrics"
+
+  @case:orchestrator/story/7 @LL-O-066 @must
+  Scenario: A session that is deleted is gone
+    Given a chain with the worker "1 ms"
+    When a task is submitted as "one"
+    And "one" has ended
+    And GET "/v2/sessions/{session:one}" is asked
+    Then the answer is 200
+    When DELETE "/v2/sessions/{session:one}" is asked
+    Then the answer is 204
+    When GET "/v2/sessions/{session:one}" is asked
+    Then the answer is 404 with the code "NOT_FOUND"
 
   @case:orchestrator/story/6 @LL-O-065 @must
   Scenario: The catalog lists what it was told, and no more
     Given a chain with the worker "1 ms"
-    When the body {"id": "alias", "model_ref": "{paced}", "digest": null} is posted to "/v2/catalog/models"
+    When the body {"id": "alias", "model_ref": "{paced}"} is posted to "/v2/catalog/models"
     Then the answer is 201
     When GET "/v2/catalog/models/alias" is asked
     Then the answer is 200

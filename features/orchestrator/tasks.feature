@@ -74,12 +74,12 @@ Feature: A task, from the client to the worker and back
       | temperature | 0.0     |
       | max_tokens  | 60      |
       | prompt      | "Write a haiku about the sea" |
-      | stop        | ["\n"]  |
+      | stop        | ["\\n"] |
     And "stopped" has ended
     Then the stream "stopped" shows:
       | pointer                    | value           |
       | /end/stop_reason           | "STOP_SEQUENCE" |
-      | /end/stop_sequence_matched | "\n"            |
+      | /end/stop_sequence_matched | "\\n"           |
 
   @case:orchestrator/tasks/5 @LL-O-003 @must
   Scenario: Strict determinism without a seed draws one and reports it, and it gives the text again
@@ -126,7 +126,7 @@ Feature: A task, from the client to the worker and back
       | /tokens     | above 0         |
 
   @case:orchestrator/tasks/8 @LL-O-006 @must
-  Scenario: A hint for a cold cache reaches the engine, and so does its absence
+  Scenario: The hint about the cache reaches the engine
     Given a chain of the nodes
       | node | workers |
       | a    | none    |
@@ -145,5 +145,6 @@ Feature: A task, from the client to the worker and back
       | field     | value          |
       | engine    | "llamacpp"     |
       | model_ref | "engine-model" |
+      | kv_hint   | "reuse"        |
     And "warm" has ended
     Then the engine "one" was asked to reuse prefixes

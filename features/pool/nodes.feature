@@ -89,9 +89,23 @@ Feature: A node and its engines
     Given a chain with the worker "1 ms"
     When the body {} is posted to "/v2/pools/pool-a/reload"
     Then the answer is 202
+    And soon "/v2/state" of node a shows:
+      | pointer           | value   |
+      | /workers/0/status | "gone"  |
+      | /workers/1/status | "ready" |
     And soon "/v2/pools/pool-a/health" shows:
       | pointer | value |
       | /ready  | true  |
     When a task is submitted as "after"
     And "after" has ended
     Then the stream "after" ended with "end"
+
+  @case:pool/nodes/6 @LL-O-075 @must
+  Scenario: A pool that is purged runs nothing
+    Given a chain with the worker "1 ms"
+    When the body {} is posted to "/v2/pools/pool-a/purge"
+    Then the answer is 202
+    And soon "/v2/pools/pool-a/health" shows:
+      | pointer      | value |
+      | /ready       | false |
+      | /slots_total | 0     |

@@ -290,20 +290,19 @@ impl Scene {
         Err(Finding::fail("every admitted task at an ending, and some whole", weather.to_string()))
     }
 
-    /// Ends everything and looks what is left.
+    /// Nodes first: they end their workers.
+    pub fn stop_chain(&mut self) -> Result<(), Finding> {
+        let nodes: Vec<String> = self.chain()?.nodes.keys().map(|name| format!("node {name}")).collect();
+        nodes.iter().try_for_each(|node| self.happens(node, "is told to stop"))?;
+        self.happens("the orchestrator", "is told to stop")
+    }
+
+    /// Of a chain that was stopped.
     pub fn nothing_is_left(&mut self) -> Result<(), Finding> {
         let chain = self.chain()?;
-        wait_for(PATIENCE, || {
-            let left = chain.processes();
-            let alive =
-                std::iter::once(&chain.orchestrator).chain(chain.nodes.values()).filter(|daemon| daemon.is_alive());
-            let expected: Vec<i32> = alive.map(|daemon| daemon.id() as i32).collect();
-            let orphans: Vec<&i32> = left.iter().filter(|pid| !expected.contains(pid)).collect();
-            if orphans.is_empty() {
-                Ok(())
-            } else {
-                Err(Finding::fail("no process left behind", format!("{orphans:?}")))
-            }
+        wait_for(PATIENCE, || match chain.processes() {
+            left if left.is_empty() => Ok(()),
+            left => Err(Finding::fail("no process left behind", format!("{left:?}"))),
         })
     }
 

@@ -78,7 +78,9 @@ impl Scene {
     /// No label of any sample has a task's or a session's id in it.
     pub fn no_label_is_an_id(&mut self) -> Result<(), Finding> {
         let scrape = self.last_scrape()?;
-        let is_id = |value: &String| uuid::Uuid::try_parse(value).is_ok();
+        let tasks = self.jobs.iter().map(|job| job.job_id.as_str());
+        let ids: Vec<&str> = tasks.chain(self.sessions.iter().map(|(_, session)| session.as_str())).collect();
+        let is_id = |value: &String| ids.contains(&value.as_str());
         match scrape.samples.iter().find(|sample| sample.labels.values().any(is_id)) {
             None => Ok(()),
             Some(sample) => Err(Finding::fail("labels without an id in them", sample.to_string())),

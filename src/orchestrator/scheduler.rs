@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::metrics::Metrics;
+use super::narration::narrate;
 use super::nodes::{Nodes, PoolKey};
 use super::placement::{self, Candidate, Demand, Obstacle, Strategy};
 use super::prediction::{self, ServiceTimes};
@@ -202,6 +203,8 @@ impl Scheduler {
         };
         // A lease whose task does not wait any more comes back by being dropped: outside the lock.
         for (waiting, lease) in placed {
+            let human = format!("Places the task on pool {} of node {}", lease.pool_id, lease.node_id);
+            narrate("placement", &waiting.id().to_string(), &waiting.task.admitted.correlation, &human);
             let _ = waiting.placed.send(lease);
         }
     }
