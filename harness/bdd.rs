@@ -115,7 +115,7 @@ impl Flags {
     }
 
     fn selection(&self) -> Selection {
-        let mut selection = Selection { name: self.name.clone(), selftest: true, ..Selection::from_environment() };
+        let mut selection = Selection { name: self.name.clone(), beside: true, ..Selection::from_environment() };
         if let Some(expression) = self.tags.clone() {
             selection = selection.with_tags(expression);
         }

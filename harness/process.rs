@@ -29,7 +29,7 @@ use super::Finding;
 pub struct Command {
     pub program: PathBuf,
     pub arguments: Vec<String>,
-    /// Set on top of the harness's own environment, of which no `LLORCH_*` variable is passed on.
+    /// Set on top of the harness's own environment, of which no variable that configures our own is passed on.
     pub environment: Vec<(String, String)>,
     pub directory: Option<PathBuf>,
 }
@@ -316,7 +316,8 @@ fn spawn_here(command: &Command) -> Spawned {
         .stderr(Stdio::piped())
         .process_group(0);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LLORCH_") {
+        let name_text = name.to_string_lossy();
+        if ["LLORCH_", "ORCHD_", "POOL_MANAGERD_"].iter().any(|ours| name_text.starts_with(ours)) {
             prepared.env_remove(name);
         }
     }

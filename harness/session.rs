@@ -341,6 +341,7 @@ impl runner::Session for Session {
             Lane::Hf if sshd::find_program("hf").is_some() => Ok(()),
             Lane::Hf => Err("there is no `hf` on the PATH (pip install -U huggingface_hub)".to_owned()),
             Lane::Sshd => sshd::missing().map(drop),
+            Lane::Storm => Err("a hundred kills take minutes: REQUIRE_STORM=1 has them".to_owned()),
             Lane::RealGpt2 => real_gpt2().map(drop),
             Lane::RealLlama => self.llama_server().map(drop),
             lane => Err(format!("this version has no such lane yet ({})", lane.variable())),

@@ -68,9 +68,9 @@ fn stopped(world: &mut World) {
     world.scene.stop_chain().settle();
 }
 
-#[then("no process is left behind")]
-fn nothing_is_left(world: &mut World) {
-    world.scene.nothing_is_left().settle();
+#[then(regex = r"^no process is left behind( but the orchestrator)?$")]
+fn nothing_is_left(world: &mut World, but: String) {
+    world.scene.nothing_is_left(!but.is_empty()).settle();
 }
 
 #[then("every answer is as the document describes it")]

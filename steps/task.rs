@@ -40,6 +40,11 @@ fn texts_are(world: &mut World, labels: String, how: String) {
     world.scene.task_texts_are(&list(&labels), how == "equal").settle();
 }
 
+#[then(regex = r#"^"([^"]+)" and "([^"]+)" ran in (the same pool|different pools)$"#)]
+fn ran_in(world: &mut World, one: String, other: String, how: String) {
+    world.scene.ran_in_the_same_pool(&one, &other, how == "the same pool").settle();
+}
+
 #[then("all ways to say when to come back agree")]
 fn backoffs_agree(world: &mut World) {
     world.scene.backoffs_agree().settle();

@@ -1,4 +1,4 @@
-@built-in @lane:real-llama @must
+@built-in @chain @lane:real-llama @must
 Feature: A real engine behind the whole chain
   client → orchestratord → pool-managerd, which finds llama-server, starts it and writes its handoff → llama-server. The
   rungs are climbed through all of it; the reference is the f64 oracle on the same file. `.ci/llama-server` builds an engine

@@ -1,4 +1,4 @@
-@built-in
+@built-in @chain
 Feature: Admission
   A queue that is really full refuses, and nothing else does. What is wrong with a task is told, all of it.
 
@@ -70,12 +70,16 @@ Feature: Admission
       | field    | value   |
       | priority | "batch" |
     Then the answer is 202
-    When "oldest, new, younger" have ended
+    When tasks are submitted as "urgent, more urgent"
+    And a task is submitted as "refused"
+    Then the answer is 429 with the code "QUEUE_FULL_DROP_LRU"
+    And all ways to say when to come back agree
+    When "oldest, younger, new, urgent" have ended
     Then the stream "oldest" shows:
       | pointer     | value                 |
       | /error/code | "QUEUE_FULL_DROP_LRU" |
-    And the stream "younger" ended with "end"
-    And the stream "new" ended with "end"
+    And the stream "younger" obeys every rule
+    And the stream "urgent" ended with "end"
 
   @case:orchestrator/admission/5 @LL-O-014 @must
   Scenario: Any task that a free chain can run is admitted
@@ -84,6 +88,17 @@ Feature: Admission
       | field           | value   |
       | expected_tokens | 2000    |
     Then the answer is 202
+
+  @case:orchestrator/admission/12 @LL-O-014 @must
+  Scenario: A queue without a bound refuses nobody
+    Given the setting ORCHD_ADMISSION_CAPACITY is "-1"
+    And a chain with the worker "1 ms"
+    When tasks are submitted as "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+    And "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12" have ended
+    Then "/metrics" shows:
+      | pointer               | value  |
+      | /tasks_enqueued_total | 12     |
+      | /queue_depth          | 0      |
 
   @case:orchestrator/admission/6 @LL-O-015 @must
   Scenario: What is predicted is about what happens
@@ -174,4 +189,22 @@ Feature: Admission
       | field      | value                                  |
       | session_id | "5f0c3a52-6f3b-4f6e-9b55-0d3c1e6f7a02" |
       | max_tokens | 12                                     |
+    Then the answer is 400 with the code "BUDGET_EXCEEDED"
+
+  @case:orchestrator/admission/13 @LL-O-019 @must
+  Scenario: A session's time ends what runs, and what comes after is refused
+    Given a chain with the worker "20 ms"
+    When a task is submitted as "spending" with
+      | field          | value                                  |
+      | session_id     | "5f0c3a52-6f3b-4f6e-9b55-0d3c1e6f7a02" |
+      | time_budget_ms | 400                                    |
+      | max_tokens     | 2000                                   |
+    And "spending" has ended
+    Then the stream "spending" shows:
+      | pointer     | value             |
+      | /error/code | "BUDGET_EXCEEDED" |
+      | /tokens     | above 0           |
+    When a task is submitted as "beyond" with
+      | field      | value                                  |
+      | session_id | "5f0c3a52-6f3b-4f6e-9b55-0d3c1e6f7a02" |
     Then the answer is 400 with the code "BUDGET_EXCEEDED"

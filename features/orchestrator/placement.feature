@@ -1,4 +1,4 @@
-@built-in
+@built-in @chain
 Feature: Nodes and placement
   Nodes register and send heartbeats; a task goes where its model is, and a pin is honoured or refused.
 
@@ -73,7 +73,6 @@ Feature: Nodes and placement
   Scenario: A node that falls silent takes no work, and takes it again when it speaks
     Given the setting ORCHESTRATORD_NODE_TIMEOUT_MS is "1500"
     And the setting ORCHESTRATORD_STALE_CHECK_INTERVAL_SECS is "1"
-    And the setting POOL_MANAGERD_HEARTBEAT_INTERVAL_SECS of the nodes is "1"
     And a chain with the worker "1 ms"
     When node a freezes
     Then soon "/v2/nodes" shows:
@@ -99,6 +98,7 @@ Feature: Nodes and placement
   Scenario: Registering twice is registering once, and a heartbeat is told when the next is due
     Given a chain of the nodes
       | node | workers |
+      | a    | none    |
     When the body {"node_id": "x", "machine_id": "m", "address": "http://127.0.0.1:9", "pools": ["p"], "capabilities": {"gpus": [], "cpu_cores": 1, "ram_total_bytes": 1}, "version": "1"} is posted to "/v2/nodes/register"
     Then the answer is 200
     When the body {"node_id": "x", "machine_id": "m", "address": "http://127.0.0.1:9", "pools": ["p"], "capabilities": {"gpus": [], "cpu_cores": 1, "ram_total_bytes": 1}, "version": "1"} is posted to "/v2/nodes/register"
@@ -108,11 +108,11 @@ Feature: Nodes and placement
     And the answer shows:
       | pointer                 | value   |
       | /body/success           | true    |
-      | /body/next_heartbeat_ms | above 0 |
+      | /body/next_heartbeat_ms | 10000   |
     And "/v2/nodes" shows:
       | pointer   | value  |
-      | /nodes/0/node_id | "x" |
-      | /nodes/1  | absent |
+      | /nodes/1/node_id | "x" |
+      | /nodes/2  | absent |
     When DELETE "/v2/nodes/x" is asked
     Then the answer is 204
     When DELETE "/v2/nodes/x" is asked
@@ -124,3 +124,74 @@ Feature: Nodes and placement
     Then soon "/v2/nodes" shows:
       | pointer                                       | value |
       | /nodes/a/pools/pool-a/models/0/context_length | 256   |
+
+  @case:orchestrator/placement/9 @LL-O-037 @must
+  Scenario Outline: With <strategy> two nodes share the work
+    Given the setting ORCHESTRATORD_PLACEMENT_STRATEGY is "<strategy>"
+    And a chain of the nodes
+      | node | workers |
+      | a    | 5 ms    |
+      | b    | 5 ms    |
+    When tasks are submitted as "one, two" with
+      | field      | value |
+      | max_tokens | 60    |
+    And "one, two" have ended
+    Then "/metrics" shows:
+      | pointer                    | value |
+      | /placement_decisions_total | 2     |
+    And "one" and "two" ran in different pools
+
+    Examples:
+      | strategy     |
+      | round-robin  |
+      | least-loaded |
+      | random       |
+
+  @case:orchestrator/placement/10 @LL-O-038 @must
+  Scenario: Several tasks, one after the other: round-robin goes round, least-loaded does not
+    Given the setting ORCHESTRATORD_PLACEMENT_STRATEGY is "round-robin"
+    And a chain of the nodes
+      | node | workers |
+      | a    | 1 ms    |
+      | b    | 1 ms    |
+    When a task is submitted as "one"
+    And "one" has ended
+    And a task is submitted as "two"
+    And "two" has ended
+    Then "one" and "two" ran in different pools
+    When a task is submitted as "three" with
+      | field      | value           |
+      | session_id | "{session:two}" |
+      | kv_hint    | "reuse"         |
+    And "three" has ended
+    Then "two" and "three" ran in the same pool
+
+  @case:orchestrator/placement/11 @LL-O-039 @must
+  Scenario Outline: What no pool can give is refused: <why>
+    Given a chain with the worker "1 ms"
+    When a task is submitted as "picky" with
+      | field     | value       |
+      | placement | <placement> |
+    Then the answer is <status> with the code "<code>"
+
+    Examples:
+      | why           | placement                                                                              | status | code             |
+      | avoided       | {"mode": "auto", "avoid_pools": ["pool-a"]}                                            | 503    | POOL_UNAVAILABLE |
+      | no-device     | {"mode": "auto", "require_device_mask": "7"}                                           | 503    | POOL_UNAVAILABLE |
+      | no-fallback   | {"mode": "prefer", "prefer_pools": ["elsewhere"], "allow_fallback": false}             | 503    | POOL_UNAVAILABLE |
+      | pin-and-avoid | {"mode": "pin", "pin_pool_id": "pool-a", "avoid_pools": ["pool-a"]}                    | 400    | INVALID_PARAMS   |
+      | pin-device    | {"mode": "pin", "pin_pool_id": "pool-a", "require_device_mask": "7"}                   | 400    | INVALID_PARAMS   |
+
+  @case:orchestrator/placement/12 @LL-O-039 @must
+  Scenario: A pin to a pool that drains is refused, and its node can be lost
+    Given a chain with the worker "1 ms"
+    When the body {} is posted to "/v2/pools/pool-a/drain"
+    Then the answer is 202
+    When a task is submitted as "pinned" with
+      | field     | value                                     |
+      | placement | {"mode": "pin", "pin_pool_id": "pool-a"} |
+    Then the answer is 503 with the code "POOL_UNREADY"
+    When node a is killed
+    And the body {} is posted to "/v2/pools/pool-a/drain"
+    Then the answer is 503 with the code "NODE_UNAVAILABLE"
+    And the answer matches the contract "task_refusal"

@@ -1,4 +1,4 @@
-@built-in
+@built-in @chain
 Feature: The stream of a task
   Each event has an id and is stored before it is sent. A reader that comes back misses nothing and reads nothing twice.
 
@@ -74,6 +74,8 @@ Feature: The stream of a task
     Then the task "flowing" shows:
       | pointer | value     |
       | /state  | "running" |
+    When "flowing" has ended
+    Then the stream "flowing" obeys "arrival-spread"
 
   @case:orchestrator/stream/7 @LL-O-026 @must
   Scenario: A task that runs is cancelled: no token follows, and its slot is free
@@ -86,6 +88,7 @@ Feature: The stream of a task
     Then the answer is 204
     And the stream "running" ends with the error "CANCELLED" within 5 seconds of the cancel
     And the tokens of "running" stopped with the cancel
+    And the stream "running" obeys every rule
     And soon "/v2/pools/pool-a/health" shows:
       | pointer     | value |
       | /slots_free | 1     |
@@ -124,14 +127,14 @@ Feature: The stream of a task
 
   @case:orchestrator/stream/10 @LL-O-027 @must
   Scenario: A client that stays away has its task cancelled after the grace time
-    Given the setting ORCHD_DISCONNECT_GRACE_MS is "900"
+    Given the setting ORCHD_DISCONNECT_GRACE_MS is "1500"
     And a chain with the worker "10 ms"
     When a task is submitted as "left" with
       | field      | value |
       | max_tokens | 2000  |
     And the first token of "left" has arrived
     And the client of "left" disconnects
-    Then the task "left" shows:
+    Then still the task "left" shows:
       | pointer | value     |
       | /state  | "running" |
     And soon the task "left" shows:
@@ -150,6 +153,24 @@ Feature: The stream of a task
     Then soon the task "left" shows:
       | pointer | value       |
       | /state  | "cancelled" |
+    And soon "/v2/pools/pool-a/health" shows:
+      | pointer     | value |
+      | /slots_free | 1     |
+
+  @case:orchestrator/stream/12 @LL-O-026 @must
+  Scenario: A task whose worker has said nothing yet is cancelled, by the other way to say so
+    Given a chain with the worker "1500 ms"
+    When a task is submitted as "thinking"
+    Then soon the task "thinking" shows:
+      | pointer | value     |
+      | /state  | "running" |
+    When DELETE "/v2/tasks/{task:thinking}" is asked
+    Then the answer is 204
+    When "thinking" has ended
+    Then the stream "thinking" shows:
+      | pointer     | value       |
+      | /error/code | "CANCELLED" |
+      | /tokens     | 0           |
     And soon "/v2/pools/pool-a/health" shows:
       | pointer     | value |
       | /slots_free | 1     |

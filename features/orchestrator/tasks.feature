@@ -1,4 +1,4 @@
-@built-in
+@built-in @chain
 Feature: A task, from the client to the worker and back
   A task is admitted, waits, runs on a node's worker, and streams its text as it is computed. Every field that is accepted
   has an effect that a client can see.

@@ -3,7 +3,7 @@ Feature: An engine that pretends, or errs in its own words
   The scripted engine answers as llama-server does, in both APIs, with an honest worker behind it; `llorch scripted-engine
   --help` says what each mistake is. In llama-server's place it has to fall from the rungs of the real lane.
 
-  @case:selftest/engines/stand-in @LL-S-006 @must
+  @case:selftest/engines/stand-in @LL-S-007 @must
   Scenario Outline: A stub in llama-server's place is caught by the rung: <mistake>
     Given the scripted engine in llama-server's place, that makes the mistake "<mistake>"
     When the case "<case>" judges it
@@ -15,13 +15,13 @@ Feature: An engine that pretends, or errs in its own words
       | echo        | haiku/9/2 |
       | other-model | haiku/9/3 |
 
-  @case:selftest/engines/stand-in-honest @LL-S-006 @must
+  @case:selftest/engines/stand-in-honest @LL-S-007 @must
   Scenario: What really computes is passed in llama-server's place
     Given the scripted engine in llama-server's place, that is honest
     When the cases "haiku/9/1, haiku/9/2, haiku/9/3" judge it
     Then it is passed
 
-  @case:selftest/engines/honest @LL-S-006 @must
+  @case:selftest/engines/honest @LL-S-007 @must
   Scenario Outline: The honest engine passes, asked as <api>: <key>
     Given the scripted engine asked as <api>, that is honest
     When the cases "<cases>" judge it
@@ -38,7 +38,7 @@ Feature: An engine that pretends, or errs in its own words
       | openai-known      | openai   | api/stream/5, haiku/2, haiku/4/1, api/cancel/3                        |
       | openai-slow       | openai   | api/stream/7, api/cancel/1, api/cancel/2                              |
 
-  @case:selftest/engines/llamacpp @LL-S-006 @must
+  @case:selftest/engines/llamacpp @LL-S-007 @must
   Scenario Outline: A mistake in llama-server's words is caught: <mistake>
     Given the scripted engine asked as llamacpp, that makes the mistake "<mistake>"
     When the case "<case>" judges it
@@ -68,7 +68,7 @@ Feature: An engine that pretends, or errs in its own words
       | stop-ignored          | worker/sampling/6              |
       | other-model           | haiku/4/1                      |
 
-  @case:selftest/engines/openai @LL-S-006 @must
+  @case:selftest/engines/openai @LL-S-007 @must
   Scenario Outline: A mistake in OpenAI's words is caught: <mistake>
     Given the scripted engine asked as openai, that makes the mistake "<mistake>"
     When the case "<case>" judges it
@@ -97,7 +97,7 @@ Feature: An engine that pretends, or errs in its own words
       | temperature-ignored   | haiku/2/2                       |
       | other-model           | haiku/4/1                       |
 
-  @case:selftest/engines/real @LL-S-006 @must @lane:real-llama
+  @case:selftest/engines/real @LL-S-007 @must @lane:real-llama
   Scenario Outline: A real llama-server is passed: <key>
     Given the real llama-server asked as <api>
     When the cases "<cases>" judge it

@@ -47,8 +47,8 @@ pub struct NodePlan {
 pub enum WorkerPlan {
     /// The tiny model, computed.
     Haiku,
-    /// The stub, with this much time before each token.
-    Paced(Duration),
+    /// The stub, with this much time before each token, and so many seconds for a job at the most.
+    Paced(Duration, Option<u64>),
     /// A real `llama-server`, found by the node.
     Llama(LlamaModel),
 }
@@ -57,7 +57,7 @@ pub enum WorkerPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LlamaModel {
     Haiku,
-    /// Of the Llama shape, with weights that never existed before.
+    /// Weights that never existed before.
     Fresh,
     /// Steps that take milliseconds.
     Slow,
@@ -66,16 +66,18 @@ pub enum LlamaModel {
 }
 
 impl WorkerPlan {
-    /// `haiku`, `10 ms`, or `llama-server` with what it runs on.
+    /// `haiku`, `10 ms`, `10 ms for 1 s`, or `llama-server` with what it runs on.
     pub fn of(words: &str) -> Result<WorkerPlan, Finding> {
-        let paced = words.strip_suffix(" ms").and_then(|number| number.trim().parse().ok()).map(Duration::from_millis);
+        let (pace, limit) = words.split_once(" for ").unwrap_or((words, ""));
+        let paced = pace.strip_suffix(" ms").and_then(|number| number.trim().parse().ok()).map(Duration::from_millis);
+        let limit = limit.strip_suffix(" s").and_then(|number| number.parse().ok());
         match (words, paced) {
             ("haiku", _) => Ok(WorkerPlan::Haiku),
             ("llama-server", _) => Ok(WorkerPlan::Llama(LlamaModel::Haiku)),
             ("llama-server on fresh weights", _) => Ok(WorkerPlan::Llama(LlamaModel::Fresh)),
             ("llama-server on slow weights", _) => Ok(WorkerPlan::Llama(LlamaModel::Slow)),
             ("llama-server on a named model", _) => Ok(WorkerPlan::Llama(LlamaModel::Named)),
-            (_, Some(pace)) => Ok(WorkerPlan::Paced(pace)),
+            (_, Some(pace)) => Ok(WorkerPlan::Paced(pace, limit)),
             _ => Err(Finding::error("a worker: haiku, its pace as in `10 ms`, or llama-server", words)),
         }
     }
@@ -84,14 +86,14 @@ impl WorkerPlan {
         match self {
             WorkerPlan::Haiku => "cpu".to_owned(),
             WorkerPlan::Llama(_) => "llamacpp".to_owned(),
-            WorkerPlan::Paced(pace) => format!("paced-{}", pace.as_millis()),
+            WorkerPlan::Paced(pace, limit) => format!("paced-{}-{}", pace.as_millis(), limit.unwrap_or(0)),
         }
     }
 
     pub fn model<'a>(self, models: &'a Models) -> &'a str {
         match self {
             WorkerPlan::Haiku => &models.haiku,
-            WorkerPlan::Paced(_) => &models.paced,
+            WorkerPlan::Paced(..) => &models.paced,
             WorkerPlan::Llama(_) => &models.llama,
         }
     }
@@ -103,11 +105,13 @@ impl NodePlan {
         let mut programs = serde_json::Map::new();
         let mut workers = Vec::new();
         for worker in &self.workers {
-            if let WorkerPlan::Paced(pace) = worker {
+            if let WorkerPlan::Paced(pace, limit) = worker {
                 let pace = pace.as_millis().to_string();
                 let words = ["llorch-cpud", "--backend", "stub", "--stub-tokens", PLENTY, "--stub-delay-ms", &pace];
                 let mut command = vec![llorch.display().to_string()];
                 command.extend(words.map(str::to_owned));
+                command
+                    .extend(limit.iter().flat_map(|limit| ["--inference-timeout-sec".to_owned(), limit.to_string()]));
                 programs.insert(worker.backend(), json!(command));
             }
             workers.push(json!({

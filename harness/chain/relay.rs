@@ -389,7 +389,7 @@ impl Front {
 
     /// A stream, frame by frame.
     fn relay(&self, mut exchange: Exchange, asked: &http_server::Request, mut socket: &TcpStream) -> io::Result<()> {
-        let mut head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n");
+        let mut head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n".to_owned();
         for (name, value) in &exchange.head.headers.0 {
             let own = ["transfer-encoding", "connection", "content-length"].contains(&name.to_lowercase().as_str());
             let hidden = self.slip == Slip::CorrelationNotEchoed && name.eq_ignore_ascii_case("x-correlation-id");

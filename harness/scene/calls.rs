@@ -52,6 +52,8 @@ impl Scene {
             "POST" => request.json(&Value::Object(cell::base_job(&unique("job")))),
             _ => request,
         };
+        // One id for all, so that answers that repeat it can be compared.
+        let request = request.correlation_id("the-same-for-all");
         let request = match credentials {
             Credentials::None => request,
             Credentials::Wrong => request.bearer(&API_TOKEN.chars().rev().collect::<String>()),

@@ -305,12 +305,14 @@ impl Scene {
         self.happens("the orchestrator", "is told to stop")
     }
 
-    /// Of a chain that was stopped.
-    pub fn nothing_is_left(&mut self) -> Result<(), Finding> {
+    /// Of a chain that was stopped, or of its nodes.
+    pub fn nothing_is_left(&mut self, but_orchestrator: bool) -> Result<(), Finding> {
         let chain = self.chain()?;
-        wait_for(PATIENCE, || match chain.processes() {
-            left if left.is_empty() => Ok(()),
-            left => Err(Finding::fail("no process left behind", format!("{left:?}"))),
+        let orchestrator = but_orchestrator.then(|| chain.orchestrator.id() as i32);
+        wait_for(PATIENCE, || {
+            let mut left = chain.processes();
+            left.retain(|pid| Some(*pid) != orchestrator);
+            if left.is_empty() { Ok(()) } else { Err(Finding::fail("no process left behind", format!("{left:?}"))) }
         })
     }
 

@@ -33,10 +33,13 @@ impl Scene {
     }
 
     pub fn log_carries_in_order(&mut self, messages: &[String]) -> Result<(), Finding> {
+        let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
+        if self.has_chain() {
+            return wait_for(SOON, || self.log()?.messages_in_order(&messages));
+        }
         if let Some(last) = messages.last() {
             let _ = self.process()?.wait_for_line("the last message", SOON, |line| line.text.contains(last));
         }
-        let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
         self.log()?.messages_in_order(&messages)
     }
 

@@ -71,6 +71,8 @@ pub struct Scene {
     chain: chain::ChainScene,
     /// The session of each task, by its label.
     sessions: Vec<(String, String)>,
+    /// When admission said that a task would start, by its label.
+    predicted: Vec<(String, u64)>,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -122,6 +124,7 @@ impl Scene {
             pool: pool_cli::PoolCli::default(),
             chain: chain::ChainScene::default(),
             sessions: Vec::new(),
+            predicted: Vec::new(),
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),

@@ -1,6 +1,7 @@
 //! The features put every mistake and every oddity of the scripted worker on trial, each with cases that there are.
 
 use llorch::harness::catalogue::Catalogue;
+use llorch::harness::chain::mistakes;
 use llorch::harness::scripted::{MISTAKES, ODDITIES};
 use llorch::harness::selection::Selection;
 
@@ -16,7 +17,10 @@ fn trials() -> Vec<(String, Vec<String>)> {
     let script = catalogue.script(|case| case.is_selftest());
     let quoted = |step: &gherkin::Step| step.value.split('"').nth(1).unwrap_or_default().to_owned();
     let scenarios = script.features.iter().flat_map(|feature| &feature.scenarios);
-    let scenarios = scenarios.filter(|scenario| scenario.steps[0].value.starts_with("the scripted worker"));
+    let on_trial = |scenario: &&gherkin::Scenario| {
+        ["the scripted worker", "an orchestrator"].iter().any(|word| scenario.steps[0].value.starts_with(word))
+    };
+    let scenarios = scenarios.filter(on_trial);
     let trial = |scenario: &gherkin::Scenario| {
         let judges = quoted(&scenario.steps[1]);
         (quoted(&scenario.steps[0]), judges.split(", ").map(str::to_owned).collect())
@@ -27,6 +31,7 @@ fn trials() -> Vec<(String, Vec<String>)> {
 fn everything_is_on_trial_once() {
     let trials = trials();
     let names = MISTAKES.iter().map(|mistake| mistake.name).chain(ODDITIES.iter().map(|oddity| oddity.name));
+    let names = names.chain(mistakes::MISTAKES.iter().map(|mistake| mistake.name));
     for name in names {
         let times = trials.iter().filter(|(on_trial, _)| on_trial == name).count();
         assert_eq!(times, 1, "{name} stands {times} times in features/selftest");

@@ -97,6 +97,7 @@ async fn admit(
         return Err(in_use());
     }
     let model_names = service.catalog.names(&spec.model_ref)?;
+    check_context(service, &spec, &model_names)?;
     let (mut steps, preparation) = match check_pools(service, &spec, &model_names) {
         Ok(()) => (Vec::new(), None),
         Err(error) if error.code == Code::ModelNotAvailable => match preparation::plan(service, &spec, &model_names) {
@@ -105,7 +106,6 @@ async fn admit(
         },
         Err(error) => return Err(error),
     };
-    check_context(service, &spec, &model_names)?;
     let (session, is_new) = service.sessions.get_or_create(spec.session_id, budgets);
     let undo_session = || {
         if is_new {
