@@ -109,10 +109,11 @@ Feature: Nodes and placement
       | pointer                 | value   |
       | /body/success           | true    |
       | /body/next_heartbeat_ms | 10000   |
-    And "/v2/nodes" shows:
-      | pointer   | value  |
-      | /nodes/1/node_id | "x" |
-      | /nodes/2  | absent |
+    And soon "/v2/nodes" shows:
+      | pointer          | value  |
+      | /nodes/a/node_id | "a"    |
+      | /nodes/x/node_id | "x"    |
+      | /nodes/2         | absent |
     When DELETE "/v2/nodes/x" is asked
     Then the answer is 204
     When DELETE "/v2/nodes/x" is asked

@@ -22,8 +22,9 @@ Feature: A node and its engines
     When the handoff file of node a names the engine "two"
     And the engine "one" goes away
     Then soon "/v2/pools/pool-a/health" shows:
-      | pointer | value |
-      | /ready  | true  |
+      | pointer                    | value |
+      | /ready                     | true  |
+      | /replicas/0/engine_version | "two" |
     When a task is submitted as "second" with
       | field     | value          |
       | engine    | "llamacpp"     |

@@ -88,7 +88,7 @@ fn serve(socket: TcpStream, inner: &Inner) -> io::Result<()> {
             "/health" => json!({"status": "ok"}),
             "/props" => json!({
                 "default_generation_settings": {"n_ctx": CONTEXT}, "total_slots": 1, "model_path": "/m.gguf",
-                "model_alias": "engine-model", "build_info": "b1",
+                "model_alias": "engine-model", "build_info": inner.name,
             }),
             "/v1/models" => json!({"data": [{"meta": {"n_vocab": 100}}]}),
             "/slots" => json!([{"id": 0, "is_processing": false}]),

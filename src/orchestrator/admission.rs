@@ -133,7 +133,13 @@ async fn admit(
             preparation: preparation.clone(),
         };
         let task = Arc::new(Task::new(admitted, EventLog::new(service.configuration.event_log)));
-        if service.tasks.insert(task.clone()) { Ok(task) } else { Err(in_use()) }
+        if !service.tasks.insert(task.clone()) {
+            return Err(in_use());
+        }
+        // Told before anybody can place it.
+        let human = format!("Admits the task as {} number {queue_position} in the queue", spec.priority.word());
+        narrate("admission", &task_id.to_string(), correlation, &human);
+        Ok(task)
     };
     let (task, turn) = match service.scheduler.admit(&spec, &model_names, &session, make) {
         Ok(Ok(admitted)) => admitted,
@@ -159,8 +165,6 @@ async fn admit(
     }
     service.metrics.enqueued(&spec.engine, spec.priority);
     let position = task.admitted.queue_position;
-    let human = format!("Admits the task as {} number {position} in the queue", spec.priority.word());
-    narrate("admission", &task_id.to_string(), correlation, &human);
     let path = format!("/v2/tasks/{task_id}/events");
     let answer = AdmissionResponseV2 {
         task_id,
