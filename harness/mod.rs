@@ -50,6 +50,9 @@ pub mod hub;
 pub mod pool_machine;
 pub mod sshd;
 
+// Daemons on machines of their own, with a network between them
+pub mod containers;
+
 // A worker that is wrong on purpose
 pub mod scripted;
 

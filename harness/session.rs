@@ -14,7 +14,7 @@ use super::checkpoints::Captured;
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
 use super::target::{SILENCE, Start, StartError, Target, Worker, unique};
-use super::{Finding, process, recognise, sshd, tiny_model};
+use super::{Finding, containers, process, recognise, sshd, tiny_model};
 
 /// What the harness gives a worker that must be asked with a token, and what it gives it for its callback.
 pub const API_TOKEN: &str = "llorch-test-token-0123456789abcdef0123456789";
@@ -297,6 +297,7 @@ impl runner::Session for Session {
             Lane::Hf => Err("there is no `hf` on the PATH (pip install -U huggingface_hub)".to_owned()),
             Lane::Sshd => sshd::missing().map(drop),
             Lane::RealGpt2 => real_gpt2().map(drop),
+            Lane::Docker => containers::missing().map_or(Ok(()), Err),
             lane => Err(format!("this version has no such lane yet ({})", lane.variable())),
         }
     }

@@ -5,6 +5,7 @@ mod answer;
 mod callback;
 mod document;
 mod fault;
+mod fleet;
 mod haiku;
 mod job;
 mod ladder;

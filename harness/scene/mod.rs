@@ -8,6 +8,7 @@ mod checkpoint;
 mod counters;
 mod document;
 mod fault;
+mod fleet;
 mod haiku;
 mod job;
 pub mod jobs;
@@ -60,6 +61,8 @@ pub struct Scene {
     transplant: Option<fault::Transplant>,
     /// A machine of a pool, where the scenario is about the pool's tool.
     pool: pool_cli::PoolCli,
+    /// Machines of their own, where the scenario is about these.
+    fleet: fleet::FleetScene,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -101,6 +104,7 @@ impl Scene {
             kills: Vec::new(),
             transplant: None,
             pool: pool_cli::PoolCli::default(),
+            fleet: fleet::FleetScene::default(),
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),

@@ -3,10 +3,12 @@
 //! The daemons are this binary under their own names, in process groups of their own; they end with this command,
 //! however it ends. What they write goes to a folder that goes too, unless `--keep` names one.
 
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
@@ -62,24 +64,33 @@ fn fail(message: &str) -> ExitCode {
 
 /// Where everything is written. Removed at the end where nobody named it.
 enum Place {
-    Kept(PathBuf),
+    /// Locked for as long as it is used: two of these commands would write over each other.
+    Kept(PathBuf, File),
     Scratch(tempfile::TempDir),
 }
 
 impl Place {
-    fn open(keep: Option<&Path>) -> std::io::Result<Self> {
-        match keep {
-            Some(folder) => {
-                std::fs::create_dir_all(folder)?;
-                Ok(Place::Kept(std::path::absolute(folder)?))
+    fn open(keep: Option<&Path>) -> Result<Self, String> {
+        let Some(folder) = keep else {
+            let folder = tempfile::Builder::new().prefix("llorch-serve-").tempdir();
+            return folder.map(Place::Scratch).map_err(|error| format!("failed to make a folder: {error}"));
+        };
+        let refuse = |error: std::io::Error| format!("the folder {} can't be used: {error}", folder.display());
+        std::fs::create_dir_all(folder).map_err(refuse)?;
+        let folder = std::path::absolute(folder).map_err(refuse)?;
+        let lock = File::create(folder.join("serve.lock")).map_err(refuse)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Place::Kept(folder, lock)),
+            Err(TryLockError::WouldBlock) => {
+                Err(format!("another llorch serve uses {}; give each its own --keep", folder.display()))
             }
-            None => tempfile::Builder::new().prefix("llorch-serve-").tempdir().map(Place::Scratch),
+            Err(TryLockError::Error(error)) => Err(refuse(error)),
         }
     }
 
     fn path(&self) -> &Path {
         match self {
-            Place::Kept(path) => path,
+            Place::Kept(path, _) => path,
             Place::Scratch(folder) => folder.path(),
         }
     }
@@ -88,10 +99,18 @@ impl Place {
 async fn serve(flags: &Flags) -> Result<(), String> {
     let shutdown = Shutdown::default();
     // A second signal ends this process, and the kernel ends its children with it.
+    let scratch: Arc<OnceLock<PathBuf>> = Arc::default();
+    let at_once = scratch.clone();
     shutdown
-        .on_signals(|| std::process::exit(130))
+        .on_signals(move || {
+            at_once.get().map(std::fs::remove_dir_all);
+            std::process::exit(130)
+        })
         .map_err(|error| format!("failed to listen for signals: {error}"))?;
-    let place = Place::open(flags.keep.as_deref()).map_err(|error| format!("failed to make a folder: {error}"))?;
+    let place = Place::open(flags.keep.as_deref())?;
+    if let Place::Scratch(folder) = &place {
+        scratch.get_or_init(|| folder.path().to_owned());
+    }
     let started = tokio::select! {
         started = start(flags, place.path()) => started?,
         // While it starts: dropping what was begun ends it.
@@ -153,6 +172,7 @@ async fn start(flags: &Flags, place: &Path) -> Result<(Daemon, Daemon), String> 
     let pool = format!("http://{front}/v2/pools/pool-0/health");
     tokio::select! {
         ready = wait_for(&client, &manager, &pool, deadline, is_ready) => ready?,
+        trouble = manager.trouble() => return Err(trouble),
         exit = orchestrator.child.ended() => return Err(orchestrator.died(&exit.to_string())),
     }
     announce(front, node, &model_ref, &flags.backend, place);
@@ -172,6 +192,8 @@ struct Daemon {
     name: &'static str,
     child: Child,
     log: PathBuf,
+    /// Where this life's log begins: a kept folder has those of earlier ones.
+    log_begins: usize,
 }
 
 impl Daemon {
@@ -183,6 +205,7 @@ impl Daemon {
     ) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| format!("failed to find this program: {error}"))?;
         let log = place.join(format!("{name}.log"));
+        let log_begins = std::fs::metadata(&log).map_or(0, |log| log.len() as usize);
         let mut words = vec![name.to_owned()];
         words.extend(arguments.iter().cloned());
         let passed = PASSED_ON.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
@@ -195,15 +218,48 @@ impl Daemon {
             output: Output::Log(log.clone()),
         })
         .map_err(|error| format!("failed to start {name}: {error}"))?;
-        Ok(Self { name, child, log })
+        Ok(Self { name, child, log, log_begins })
     }
 
     fn died(&self, how: &str) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-        format!("{} ended ({how}); the end of its log:\n{tail}", self.name)
+        format!("{} ended ({how}); the end of its log:\n{}", self.name, tail(&self.log, self.log_begins))
     }
+
+    /// Resolves when a pool manager says that its worker can't start, with the reason. At the first try: whoever waits for
+    /// it to be ready wants to mend the command.
+    async fn trouble(&self) -> String {
+        loop {
+            let text = read(&self.log, self.log_begins);
+            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            for line in lines {
+                let told = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+                match line["action"].as_str() {
+                    Some("worker_refused") => return format!("the worker can't start: {}", told("reason")),
+                    Some("worker_failed") => {
+                        let log = self.log.with_file_name("engines/logs").join(told("target")).with_extension("log");
+                        return format!(
+                            "the worker did not start: {}; the end of its log:\n{}",
+                            told("reason"),
+                            tail(&log, 0)
+                        );
+                    }
+                    _ => {}
+                }
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+fn read(log: &Path, from: usize) -> String {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned()
+}
+
+fn tail(log: &Path, from: usize) -> String {
+    let text = read(log, from);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
 /// Waits until a route answers as it should, for as long as the daemon lives and the deadline allows.

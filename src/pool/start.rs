@@ -23,6 +23,8 @@ use crate::http::shutdown::Shutdown;
 /// Connections that may be open; further ones wait in the system's backlog.
 const CONNECTIONS: usize = 8192;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// An orchestrator that was cut off must not hold a slot until its job ends by itself.
+const LOST_AFTER: Duration = Duration::from_secs(20);
 /// What a stop leaves to workers, beyond the drain's deadline.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 const SIGN_OFF_PATIENCE: Duration = Duration::from_secs(2);
@@ -64,6 +66,7 @@ fn live(configuration: Configuration, logs: &Logs) -> Result<(), String> {
 async fn serve(configuration: Configuration, shutdown: Shutdown) -> Result<(), String> {
     let requested = configuration.addr;
     let listener = connections::bind(requested).map_err(|error| format!("failed to listen on {requested}: {error}"))?;
+    connections::notice_the_lost(&listener, LOST_AFTER).map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let program = std::env::current_exe().map_err(|error| format!("failed to find this program: {error}"))?;
     let metrics = Metrics::new(&configuration.pools).map_err(|error| error.to_string())?;
