@@ -56,6 +56,7 @@ mod scripted;
 mod selection;
 mod selftest;
 mod serve;
+mod serve_command;
 mod sse;
 mod stream;
 mod taps;
@@ -127,6 +128,7 @@ pub fn all() -> Vec<(String, fn())> {
         scripted::TESTS,
         selection::TESTS,
         selftest::TESTS,
+        serve_command::TESTS,
         sse::TESTS,
         stream::TESTS,
         taps::TESTS,

@@ -8,11 +8,12 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::harness::selection::ModelFormat;
@@ -25,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const REQUEST_PATIENCE: Duration = Duration::from_secs(3);
 /// A daemon that drains lets its running job end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
 /// Given to the daemons: without them a guarded machine would be open.
 const PASSED_ON: [&str; 2] = ["LLORCH_API_TOKEN", "LLORCH_NODE_TOKEN"];
 /// Of a log, in an error.
@@ -52,7 +54,7 @@ pub fn main(flags: &Flags) -> ExitCode {
         Err(error) => return fail(&format!("failed to start the runtime: {error}")),
     };
     match runtime.block_on(serve(flags)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(message) => fail(&message),
     }
 }
@@ -67,6 +69,17 @@ enum Place {
     /// Locked for as long as it is used: two of these commands would write over each other.
     Kept(PathBuf, File),
     Scratch(tempfile::TempDir),
+}
+
+impl Drop for Place {
+    /// What was killed just now may be in the middle of writing a last file.
+    fn drop(&mut self) {
+        let Place::Scratch(folder) = self else { return };
+        let until = Instant::now() + REMOVE_PATIENCE;
+        while std::fs::remove_dir_all(folder.path()).is_err() && folder.path().exists() && Instant::now() < until {
+            std::thread::park_timeout(LOOK);
+        }
+    }
 }
 
 impl Place {
@@ -96,27 +109,26 @@ impl Place {
     }
 }
 
-async fn serve(flags: &Flags) -> Result<(), String> {
-    let shutdown = Shutdown::default();
-    // A second signal ends this process, and the kernel ends its children with it.
-    let scratch: Arc<OnceLock<PathBuf>> = Arc::default();
-    let at_once = scratch.clone();
+/// Until a signal, or until a daemon ends. At a second signal what was begun is dropped, which ends it.
+async fn serve(flags: &Flags) -> Result<ExitCode, String> {
+    let (shutdown, at_once) = (Shutdown::default(), Arc::new(Notify::new()));
+    let second = at_once.clone();
     shutdown
-        .on_signals(move || {
-            at_once.get().map(std::fs::remove_dir_all);
-            std::process::exit(130)
-        })
+        .on_signals(move || second.notify_one())
         .map_err(|error| format!("failed to listen for signals: {error}"))?;
     let place = Place::open(flags.keep.as_deref())?;
-    if let Place::Scratch(folder) = &place {
-        scratch.get_or_init(|| folder.path().to_owned());
+    tokio::select! {
+        outcome = live(flags, &place, &shutdown) => outcome.map(|()| ExitCode::SUCCESS),
+        () = at_once.notified() => Ok(ExitCode::from(130)),
     }
-    let started = tokio::select! {
+}
+
+async fn live(flags: &Flags, place: &Place, shutdown: &Shutdown) -> Result<(), String> {
+    let (orchestrator, manager) = tokio::select! {
         started = start(flags, place.path()) => started?,
         // While it starts: dropping what was begun ends it.
         () = shutdown.asked() => return Ok(()),
     };
-    let (orchestrator, manager) = started;
     tokio::select! {
         () = shutdown.asked() => {}
         exit = orchestrator.child.ended() => return Err(orchestrator.died(&exit.to_string())),
