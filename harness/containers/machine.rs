@@ -1,7 +1,6 @@
 //! One machine: a container with the program in it.
 
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use testcontainers::bollard::Docker;
@@ -11,7 +10,7 @@ use testcontainers::core::client::docker_client_instance;
 use testcontainers::core::{ContainerPort, Mount, WaitFor};
 use testcontainers::runners::SyncRunner as _;
 use testcontainers::{Container, GenericImage, ImageExt as _};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
 use crate::harness::Finding;
 use crate::harness::process::{Command, Exit, Line, Output, Signal};
@@ -139,17 +138,22 @@ pub fn missing() -> Option<String> {
     found.is_err().then(|| format!("Docker has no image {image} (.ci/image builds it)"))
 }
 
-/// Asks Docker. The thread must not be one of a runtime: cases have their own.
-fn docker<T>(
-    ask: impl AsyncFnOnce(&Docker) -> Result<T, testcontainers::bollard::errors::Error>,
+/// Asks Docker, on a thread that belongs to no other runtime: whoever asks may be in one.
+fn docker<T: Send>(
+    ask: impl AsyncFnOnce(&Docker) -> Result<T, testcontainers::bollard::errors::Error> + Send,
 ) -> Result<T, Finding> {
-    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(1).enable_all().build());
-    let runtime = runtime.as_ref().map_err(|error| problem("a runtime", error))?;
-    runtime.block_on(async {
+    let asking = async move || {
         let docker = docker_client_instance().await.map_err(|error| problem("Docker", error))?;
         ask(&docker).await.map_err(|error| problem("Docker does as it is told", error))
-    })
+    };
+    let asked = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            runtime.map_err(|error| problem("a runtime", error))?.block_on(asking())
+        });
+        asked.join()
+    });
+    asked.unwrap_or_else(|_| Err(problem("Docker", "asking it panicked")))
 }
 
 fn problem(expected: &str, error: impl std::fmt::Display) -> Finding {

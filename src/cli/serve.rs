@@ -66,8 +66,11 @@ fn fail(message: &str) -> ExitCode {
 
 /// Where everything is written. Removed at the end where nobody named it.
 enum Place {
-    /// Locked for as long as it is used: two of these commands would write over each other.
-    Kept(PathBuf, File),
+    Kept {
+        path: PathBuf,
+        /// Held: two of these commands in one folder would write over each other.
+        _lock: File,
+    },
     Scratch(tempfile::TempDir),
 }
 
@@ -93,7 +96,7 @@ impl Place {
         let folder = std::path::absolute(folder).map_err(refuse)?;
         let lock = File::create(folder.join("serve.lock")).map_err(refuse)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Place::Kept(folder, lock)),
+            Ok(()) => Ok(Place::Kept { path: folder, _lock: lock }),
             Err(TryLockError::WouldBlock) => {
                 Err(format!("another llorch serve uses {}; give each its own --keep", folder.display()))
             }
@@ -103,7 +106,7 @@ impl Place {
 
     fn path(&self) -> &Path {
         match self {
-            Place::Kept(path, _) => path,
+            Place::Kept { path, .. } => path,
             Place::Scratch(folder) => folder.path(),
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::configuration::Configuration;
+use super::error::PoolError;
 use super::metrics::Metrics;
 use super::node::Node;
 use super::workers::Order;
@@ -19,6 +20,7 @@ use super::{handoff, heartbeat, routes};
 use crate::http::connections;
 use crate::http::logs::Logs;
 use crate::http::shutdown::Shutdown;
+use crate::worker::error::ApiError;
 
 /// Connections that may be open; further ones wait in the system's backlog.
 const CONNECTIONS: usize = 8192;
@@ -122,7 +124,14 @@ async fn start_configured(node: &Arc<Node>) {
             Err(error) => Err(error),
         };
         if let Err(error) = started {
-            let (code, reason) = (error.code(), error.to_string());
+            let code = error.code();
+            // Whoever wrote the configuration has no answer to read: every reason is in this line.
+            let reason = match &error {
+                PoolError::Invalid(ApiError::Invalid(errors)) => {
+                    errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")
+                }
+                other => other.to_string(),
+            };
             error!(
                 event = "error",
                 actor = "pool-managerd",

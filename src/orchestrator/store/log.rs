@@ -36,7 +36,7 @@ pub struct LogStore {
     desk: Arc<Desk>,
     thread: Option<std::thread::JoinHandle<()>>,
     /// Locked for as long as this lives: two daemons in one folder would write over each other.
-    _lock: File,
+    lock: File,
 }
 
 /// Where appends come in, and where the writer lies while nobody writes.
@@ -164,7 +164,7 @@ impl LogStore {
             .name("store".to_owned())
             .spawn(move || served.serve())
             .map_err(|error| unusable(&path, error))?;
-        Ok((Self { desk, thread: Some(thread), _lock: lock }, records))
+        Ok((Self { desk, thread: Some(thread), lock }, records))
     }
 }
 
@@ -177,7 +177,9 @@ impl TaskStore for LogStore {
     fn flush(&self) {
         let (done, flushed) = std::sync::mpsc::sync_channel(1);
         // Nothing, which is stored when all before it is; also refused by a store that is closed, and has stored all.
-        let stored = Box::new(move |_| drop(done.send(())));
+        let stored = Box::new(move |_| {
+            let _ = done.send(());
+        });
         self.desk.append(Append { bytes: Vec::new(), key: Key::Model(String::new()), effect: Effect::Adds, stored });
         let _ = flushed.recv();
     }
@@ -190,6 +192,8 @@ impl Drop for LogStore {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        // Closing would do, were it not for a child just being born, which has the file open until it is a program.
+        let _ = self.lock.unlock();
     }
 }
 
