@@ -9,7 +9,7 @@ use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::core::{ContainerPort, Mount, WaitFor};
 use testcontainers::runners::SyncRunner as _;
-use testcontainers::{Container, GenericImage, ImageExt as _};
+use testcontainers::{Container, GenericImage, ImageExt as _, TestcontainersError};
 use tokio::runtime::Builder;
 
 use crate::harness::Finding;
@@ -27,7 +27,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A daemon in a container. Dropped, the container goes, and with the last one their network.
 #[derive(Debug)]
 pub struct Machine {
-    container: Container<GenericImage>,
+    /// There until it is dropped.
+    container: Option<Container<GenericImage>>,
     /// Its name is the machine's host name.
     name: String,
     network: String,
@@ -62,12 +63,21 @@ impl Machine {
         for (variable, value) in &command.environment {
             request = request.with_env_var(variable, value);
         }
-        let container = request.start().map_err(|error| problem("a daemon in a container", error))?;
-        Ok(Machine { container, name: name.to_owned(), network: network.to_owned(), port: outside })
+        let container = aside(|| request.start()).map_err(|error| problem("a daemon in a container", error))?;
+        Ok(Machine { container: Some(container), name: name.to_owned(), network: network.to_owned(), port: outside })
+    }
+
+    fn ask<T: Send>(
+        &self,
+        what: &str,
+        ask: impl FnOnce(&Container<GenericImage>) -> Result<T, TestcontainersError> + Send,
+    ) -> Result<T, Finding> {
+        let container = self.container.as_ref().ok_or_else(|| problem(what, "the container is gone"))?;
+        aside(|| ask(container)).map_err(|error| problem(what, error))
     }
 
     pub fn is_alive(&self) -> bool {
-        self.container.is_running().unwrap_or(false)
+        self.ask("whether it runs", Container::is_running).unwrap_or(false)
     }
 
     pub fn signal(&self, signal: Signal) -> Result<(), Finding> {
@@ -83,17 +93,17 @@ impl Machine {
             }
             std::thread::park_timeout(LOOK);
         }
-        match self.container.exit_code() {
-            Ok(Some(code)) if code > 128 => Ok(Exit::Signal((code - 128) as i32)),
-            Ok(code) => Ok(Exit::Code(code.unwrap_or(0) as i32)),
-            Err(error) => Err(problem("an exit code", error)),
+        match self.ask("an exit code", Container::exit_code)? {
+            Some(code) if code > 128 => Ok(Exit::Signal((code - 128) as i32)),
+            Some(code) => Ok(Exit::Code(code as i32)),
+            None => Err(problem("an exit code", "it has none")),
         }
     }
 
     /// Its next life, with the files of the one before, and waits until it is ready.
     pub fn start_again(&self) -> Result<(), Finding> {
         let lives = self.lives();
-        self.container.start().map_err(|error| problem("a container that starts again", error))?;
+        self.ask("a container that starts again", Container::start)?;
         let until = Instant::now() + PATIENCE;
         while self.lives() == lives {
             if Instant::now() >= until || !self.is_alive() {
@@ -110,7 +120,7 @@ impl Machine {
 
     /// Everything that it has written, in all of its lives.
     pub fn lines(&self) -> Vec<Line> {
-        let text = self.container.stdout_to_vec().unwrap_or_default();
+        let text = self.ask("its log", Container::stdout_to_vec).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         text.lines().map(|line| Line { text: line.into(), from: Output::Stdout, at: Duration::ZERO }).collect()
     }
@@ -138,22 +148,28 @@ pub fn missing() -> Option<String> {
     found.is_err().then(|| format!("Docker has no image {image} (.ci/image builds it)"))
 }
 
-/// Asks Docker, on a thread that belongs to no other runtime: whoever asks may be in one.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let container = self.container.take();
+        aside(|| drop(container));
+    }
+}
+
+/// Everything that speaks to Docker blocks on a runtime, and whoever asks may be in one: so on a thread beside it.
+fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 fn docker<T: Send>(
     ask: impl AsyncFnOnce(&Docker) -> Result<T, testcontainers::bollard::errors::Error> + Send,
 ) -> Result<T, Finding> {
-    let asking = async move || {
-        let docker = docker_client_instance().await.map_err(|error| problem("Docker", error))?;
-        ask(&docker).await.map_err(|error| problem("Docker does as it is told", error))
-    };
-    let asked = std::thread::scope(|scope| {
-        let asked = scope.spawn(|| {
-            let runtime = Builder::new_current_thread().enable_all().build();
-            runtime.map_err(|error| problem("a runtime", error))?.block_on(asking())
-        });
-        asked.join()
-    });
-    asked.unwrap_or_else(|_| Err(problem("Docker", "asking it panicked")))
+    aside(|| {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| problem("a runtime", error))?.block_on(async {
+            let docker = docker_client_instance().await.map_err(|error| problem("Docker", error))?;
+            ask(&docker).await.map_err(|error| problem("Docker does as it is told", error))
+        })
+    })
 }
 
 fn problem(expected: &str, error: impl std::fmt::Display) -> Finding {

@@ -9,6 +9,7 @@ mod capture_command;
 mod capture_cpu;
 mod checkpoints;
 mod compare;
+mod containers;
 mod contract;
 mod cpu;
 mod diagnose;
@@ -85,6 +86,7 @@ pub fn all() -> Vec<(String, fn())> {
         capture_cpu::TESTS,
         checkpoints::TESTS,
         compare::TESTS,
+        containers::TESTS,
         contract::TESTS,
         cpu::TESTS,
         diagnose::TESTS,

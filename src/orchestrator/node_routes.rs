@@ -25,7 +25,7 @@ use crate::http::correlation::CorrelationId;
 use crate::http::fields::{self, FieldError, Fields, kind, whole};
 
 /// When a node should report itself next.
-const NEXT_HEARTBEAT_MS: u64 = 10_000;
+const LONGEST_PACE_MS: u64 = 10_000;
 const TEXT_CHARACTERS: usize = 256;
 /// Of one pool.
 const MOST_SLOTS: u64 = 65_536;
@@ -243,7 +243,9 @@ pub async fn heartbeat(
         narrate("node_online", &id, correlation.as_str(), &format!("Takes node {id} into use"));
     }
     service.scheduler.dispatch();
-    Ok(Json(Heard { success: true, next_heartbeat_ms: NEXT_HEARTBEAT_MS }))
+    // Two may get lost before a node counts as lost, whatever that is set to.
+    let timeout_ms = service.configuration.node_timeout.as_millis() as u64;
+    Ok(Json(Heard { success: true, next_heartbeat_ms: (timeout_ms / 3).clamp(10, LONGEST_PACE_MS) }))
 }
 
 fn read_heartbeat(object: &Map<String, Value>) -> Result<Vec<PoolReport>, ApiError> {
