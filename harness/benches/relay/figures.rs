@@ -130,18 +130,21 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// One figure of a round.
+type Figure = fn(&Round) -> f64;
+
 /// The median of the rounds, and for times how far they are from the direct way in the same round.
 pub fn table(ways: &[(String, Vec<Round>)]) -> String {
     let mut text = String::new();
     let Some((_, direct)) = ways.first() else { return text };
     for (name, rounds) in ways {
         let _ = writeln!(text, "\n{name}");
-        let times: [(&str, &dyn Fn(&Round) -> f64); 5] = [
-            ("event, p50", &|round| quantile(&round.ages, 0.5)),
-            ("event, p99", &|round| quantile(&round.ages, 0.99)),
-            ("event, p99.9", &|round| quantile(&round.ages, 0.999)),
-            ("first event, p50", &|round| quantile(&round.firsts, 0.5)),
-            ("first event, p99", &|round| quantile(&round.firsts, 0.99)),
+        let times: [(&str, Figure); 5] = [
+            ("event, p50", |round| quantile(&round.ages, 0.5)),
+            ("event, p99", |round| quantile(&round.ages, 0.99)),
+            ("event, p99.9", |round| quantile(&round.ages, 0.999)),
+            ("first event, p50", |round| quantile(&round.firsts, 0.5)),
+            ("first event, p99", |round| quantile(&round.firsts, 0.99)),
         ];
         for (what, of) in times {
             let time = median(rounds.iter().map(of));
