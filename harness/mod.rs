@@ -53,6 +53,9 @@ pub mod hub;
 pub mod pool_machine;
 pub mod sshd;
 
+// Daemons on machines of their own, with a network between them
+pub mod containers;
+
 // A worker that is wrong on purpose, and an engine
 pub mod scripted;
 pub mod scripted_engine;

@@ -7,6 +7,7 @@ mod chain;
 mod document;
 mod engine;
 mod fault;
+mod fleet;
 mod haiku;
 mod job;
 mod ladder;

@@ -11,6 +11,7 @@ mod counters;
 mod described;
 mod document;
 mod fault;
+mod fleet;
 mod haiku;
 mod job;
 pub mod jobs;
@@ -73,6 +74,8 @@ pub struct Scene {
     sessions: Vec<(String, String)>,
     /// When admission said that a task would start, by its label.
     predicted: Vec<(String, u64)>,
+    /// Machines of their own, where the scenario is about these.
+    fleet: fleet::FleetScene,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
@@ -125,6 +128,7 @@ impl Scene {
             chain: chain::ChainScene::default(),
             sessions: Vec::new(),
             predicted: Vec::new(),
+            fleet: fleet::FleetScene::default(),
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),

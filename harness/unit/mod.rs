@@ -9,6 +9,7 @@ mod capture_command;
 mod capture_cpu;
 mod checkpoints;
 mod compare;
+mod containers;
 mod contract;
 mod cpu;
 mod diagnose;
@@ -56,6 +57,7 @@ mod scripted;
 mod selection;
 mod selftest;
 mod serve;
+mod serve_command;
 mod sse;
 mod stream;
 mod taps;
@@ -84,6 +86,7 @@ pub fn all() -> Vec<(String, fn())> {
         capture_cpu::TESTS,
         checkpoints::TESTS,
         compare::TESTS,
+        containers::TESTS,
         contract::TESTS,
         cpu::TESTS,
         diagnose::TESTS,
@@ -127,6 +130,7 @@ pub fn all() -> Vec<(String, fn())> {
         scripted::TESTS,
         selection::TESTS,
         selftest::TESTS,
+        serve_command::TESTS,
         sse::TESTS,
         stream::TESTS,
         taps::TESTS,

@@ -25,7 +25,7 @@ use crate::http::correlation::CorrelationId;
 use crate::http::fields::{self, FieldError, Fields, kind, whole};
 
 /// When a node should report itself next.
-const NEXT_HEARTBEAT_MS: u64 = 10_000;
+const LONGEST_PACE_MS: u64 = 10_000;
 const TEXT_CHARACTERS: usize = 256;
 /// Of one pool.
 const MOST_SLOTS: u64 = 65_536;
