@@ -272,7 +272,7 @@ pub async fn heartbeat(
 
 /// Three heartbeats fit into the time after which a silent node is offline: one may be lost, and one late.
 fn pace(node_timeout: Duration) -> u64 {
-    NEXT_HEARTBEAT_MS.min(u64::try_from(node_timeout.as_millis()).unwrap_or(u64::MAX) / 3).max(10)
+    LONGEST_PACE_MS.min(u64::try_from(node_timeout.as_millis()).unwrap_or(u64::MAX) / 3).max(10)
 }
 
 /// What the pools are, and which workers failed, each with how it ended.
