@@ -181,7 +181,7 @@ async fn start(flags: &Flags, place: &Path) -> Result<(Daemon, Daemon), String> 
             ("ORCHESTRATORD_URL", format!("http://{front}")),
         ],
     )?;
-    let client = Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
+    let client = crate::http::client().no_proxy().build().map_err(|error| error.to_string())?;
     let deadline = Instant::now() + READY_PATIENCE;
     wait_for(&client, &orchestrator, &format!("http://{front}/health"), deadline, |_| true).await?;
     let pool = format!("http://{front}/v2/pools/pool-0/health");

@@ -72,7 +72,7 @@ async fn serve(configuration: Configuration, shutdown: Shutdown) -> Result<(), S
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let program = std::env::current_exe().map_err(|error| format!("failed to find this program: {error}"))?;
     let metrics = Metrics::new(&configuration.pools).map_err(|error| error.to_string())?;
-    let client = reqwest::Client::builder()
+    let client = crate::http::client()
         .no_proxy()
         .redirect(Policy::none())
         .connect_timeout(CONNECT_PATIENCE)
