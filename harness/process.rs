@@ -334,8 +334,9 @@ fn spawn_here(command: &Command) -> Spawned {
     Ok((child, spawned))
 }
 
+/// Asked for in the thread that will spawn it, whose end it is that counts.
 #[cfg(target_os = "linux")]
-fn die_with_the_parent(command: &mut std::process::Command) {
+pub fn die_with_the_parent(command: &mut std::process::Command) {
     let parent = nix::unistd::getpid();
     let ask = move || {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -350,7 +351,7 @@ fn die_with_the_parent(command: &mut std::process::Command) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_the_parent(_: &mut std::process::Command) {}
+pub fn die_with_the_parent(_: &mut std::process::Command) {}
 
 /// Waits for the end of a process and leaves it unreaped.
 #[cfg(target_os = "linux")]

@@ -28,15 +28,24 @@ Feature: An engine that pretends, or errs in its own words
     Then it is passed
 
     Examples:
-      | key               | api      | cases                                                                 |
-      | llamacpp-form     | llamacpp | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/6  |
-      | llamacpp-requests | llamacpp | api/requests                                                          |
-      | llamacpp-known    | llamacpp | api/stream/5, haiku/2, haiku/4/1, api/cancel/3                        |
-      | llamacpp-slow     | llamacpp | api/stream/7, api/cancel/1, api/cancel/2                              |
-      | openai-form       | openai   | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/6  |
-      | openai-chat       | openai   | api/stream/8, api/requests                                            |
-      | openai-known      | openai   | api/stream/5, haiku/2, haiku/4/1, api/cancel/3                        |
-      | openai-slow       | openai   | api/stream/7, api/cancel/1, api/cancel/2                              |
+      | key                      | api      | cases                                                                |
+      | llamacpp-form            | llamacpp | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/6 |
+      | llamacpp-requests        | llamacpp | api/requests                                                         |
+      | llamacpp-known           | llamacpp | api/stream/5, haiku/2/1                                              |
+      | llamacpp-drawn           | llamacpp | haiku/2/2, haiku/2/3                                                 |
+      | llamacpp-fresh           | llamacpp | haiku/4/1, api/cancel/3                                              |
+      | llamacpp-arrivals        | llamacpp | api/stream/7                                                         |
+      | llamacpp-abandoned       | llamacpp | api/cancel/1                                                         |
+      | llamacpp-abandoned-whole | llamacpp | api/cancel/2                                                         |
+      | openai-form              | openai   | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/6 |
+      | openai-requests          | openai   | api/requests                                                         |
+      | openai-known             | openai   | api/stream/5, haiku/2/1                                              |
+      | openai-drawn             | openai   | haiku/2/2, haiku/2/3                                                 |
+      | openai-fresh             | openai   | haiku/4/1, api/cancel/3                                              |
+      | openai-arrivals          | openai   | api/stream/7                                                         |
+      | openai-abandoned         | openai   | api/cancel/1                                                         |
+      | openai-abandoned-whole   | openai   | api/cancel/2                                                         |
+      | openai-chat              | openai   | api/stream/8                                                         |
 
   @case:selftest/engines/llamacpp @LL-S-007 @must
   Scenario Outline: A mistake in llama-server's words is caught: <mistake>
@@ -104,8 +113,19 @@ Feature: An engine that pretends, or errs in its own words
     Then it is passed
 
     Examples:
-      | key            | api      | cases                                                                                                   |
-      | llamacpp       | llamacpp | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/5, api/stream/6, api/requests/1, api/requests/4, haiku/2 |
-      | openai         | openai   | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/5, api/stream/6, api/requests/1, api/requests/4, haiku/2 |
-      | llamacpp-slow  | llamacpp | haiku/4/1, api/stream/7, api/cancel/1, api/cancel/3 |
-      | openai-slow    | openai   | haiku/4/1, api/stream/7, api/cancel/1, api/cancel/3, api/stream/8 |
+      | key                | api      | cases                                                                |
+      | llamacpp-form      | llamacpp | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/6 |
+      | llamacpp-requests  | llamacpp | api/requests/1, api/requests/2, api/requests/4                       |
+      | llamacpp-known     | llamacpp | api/stream/5, haiku/2/1                                              |
+      | llamacpp-drawn     | llamacpp | haiku/2/2, haiku/2/3                                                 |
+      | llamacpp-fresh     | llamacpp | haiku/4/1, api/cancel/3                                              |
+      | llamacpp-arrivals  | llamacpp | api/stream/7                                                         |
+      | llamacpp-abandoned | llamacpp | api/cancel/1                                                         |
+      | openai-form        | openai   | api/stream/1, api/stream/2, api/stream/3, api/stream/4, api/stream/6 |
+      | openai-requests    | openai   | api/requests/1, api/requests/2, api/requests/4                       |
+      | openai-known       | openai   | api/stream/5, haiku/2/1                                              |
+      | openai-drawn       | openai   | haiku/2/2, haiku/2/3                                                 |
+      | openai-fresh       | openai   | haiku/4/1, api/cancel/3                                              |
+      | openai-arrivals    | openai   | api/stream/7                                                         |
+      | openai-abandoned   | openai   | api/cancel/1                                                         |
+      | openai-chat        | openai   | api/stream/8                                                         |

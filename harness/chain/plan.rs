@@ -90,7 +90,7 @@ impl WorkerPlan {
         }
     }
 
-    pub fn model<'a>(self, models: &'a Models) -> &'a str {
+    pub fn model(self, models: &Models) -> &str {
         match self {
             WorkerPlan::Haiku => &models.haiku,
             WorkerPlan::Paced(..) => &models.paced,

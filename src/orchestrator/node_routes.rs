@@ -275,8 +275,11 @@ fn pace(node_timeout: Duration) -> u64 {
     LONGEST_PACE_MS.min(u64::try_from(node_timeout.as_millis()).unwrap_or(u64::MAX) / 3).max(10)
 }
 
+/// Workers, each with how it ended.
+type Failures = Vec<(String, String)>;
+
 /// What the pools are, and which workers failed, each with how it ended.
-fn read_heartbeat(object: &Map<String, Value>) -> Result<(Vec<PoolReport>, Vec<(String, String)>), ApiError> {
+fn read_heartbeat(object: &Map<String, Value>) -> Result<(Vec<PoolReport>, Failures), ApiError> {
     let mut fields = Fields::of(object, &[]);
     match fields.get("timestamp") {
         None | Some(Value::String(_) | Value::Number(_)) => {}
