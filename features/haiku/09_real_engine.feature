@@ -40,7 +40,7 @@ Feature: A real engine behind the whole chain
     Given a chain with the worker "llama-server"
     Then a haiku through the chain leaves a proof bundle that verifies
 
-  @case:haiku/9/6 @LL-E-004 @LL-R-8
+  @case:haiku/9/6 @LL-E-004 @LL-R-8 @serial
   Scenario: A cancelled task leaves the engine's slot at rest, and the next runs at once
     Given a chain with the worker "llama-server on slow weights"
     When a task is submitted as "victim" with
