@@ -63,7 +63,8 @@ fn a_signal_at_any_moment_leaves_nothing() {
         let process = serve(temporary.path(), &["--port", "0"]);
         std::thread::park_timeout(Duration::from_millis(delay)); // the moment that is tried, not a wait for something
         for _ in 0..signals {
-            let _ = process.signal(Signal::SIGINT);
+            // Not SIGINT: what a shell starts in the background is born deaf to that, until it listens.
+            let _ = process.signal(Signal::SIGTERM);
         }
         process.wait_for_exit(PATIENCE).unwrap();
         let until = Instant::now() + PATIENCE;
