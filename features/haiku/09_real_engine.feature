@@ -42,6 +42,9 @@ Feature: A real engine behind the whole chain
 
   @case:haiku/9/6 @LL-E-004 @LL-R-8 @serial
   Scenario: A cancelled task leaves the engine's slot at rest, and the next runs at once
+    llama-server notices a client that left when it has text to send it, and looks once a second where it has none: half a
+    character, say. So a slot rests within that second and a step; twice that is allowed.
+
     Given a chain with the worker "llama-server on slow weights"
     When a task is submitted as "victim" with
       | field      | value |
@@ -50,7 +53,7 @@ Feature: A real engine behind the whole chain
     And the first token of "victim" has arrived
     Then the engine's slot works within 1000 milliseconds
     When the task "victim" is cancelled
-    Then the engine's slot rests within 1000 milliseconds
+    Then the engine's slot rests within 2000 milliseconds
     And the stream "victim" ends with the error "CANCELLED" within 5 seconds of the cancel
     When a task is submitted as "next"
     And "next" has ended
