@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::Finding;
 use crate::harness::api::slots::Engine;
-use crate::harness::chain::LlamaModel;
+use crate::harness::chain::{LlamaModel, ONE_THREAD};
 use crate::harness::http::{self, Base, Request};
 use crate::harness::model_files::{self, Element, Form};
 use crate::harness::process::{Command, Process};
@@ -94,7 +94,9 @@ impl Running {
         let port = base.port.to_string();
         let model = model.display().to_string();
         let words =
-            ["--model", &model, "--host", "127.0.0.1", "--port", &port, "--parallel", "1", "--no-webui", "--slots"];
+            ["--model", &model, "--host", "127.0.0.1", "--port", &port, "--parallel", "1", "--no-webui", "--slots"]
+                .into_iter()
+                .chain(ONE_THREAD);
         let process = Process::spawn(Command::new(program).arguments(words));
         let process = process.map_err(|error| Finding::fail("a llama-server that starts", error.to_string()))?;
         let until = Instant::now() + READY_WITHIN;

@@ -31,7 +31,7 @@ use super::selection::ModelFormat;
 use super::tiny_model;
 use daemon::Daemon;
 use mistakes::Slip;
-pub use plan::{LlamaModel, NodePlan, Plan, WorkerPlan};
+pub use plan::{LlamaModel, NodePlan, ONE_THREAD, Plan, WorkerPlan};
 use relay::Relay;
 
 /// How long anything that a chain owes may take, on a busy machine.

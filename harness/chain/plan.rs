@@ -99,6 +99,9 @@ impl WorkerPlan {
     }
 }
 
+/// For a `llama-server`: its threads wait for each other by spinning, and starve one another where others work too.
+pub const ONE_THREAD: [&str; 2] = ["--threads", "1"];
+
 impl NodePlan {
     /// The pool manager's configuration file.
     pub(super) fn configuration(&self, llorch: &Path, models: &Models) -> Value {
@@ -118,6 +121,6 @@ impl NodePlan {
                 "pool_id": self.pool, "model_ref": worker.model(models), "backend": worker.backend(), "supervise": true,
             }));
         }
-        json!({ "programs": programs, "workers": workers })
+        json!({ "programs": programs, "workers": workers, "engine": { "flags": ONE_THREAD } })
     }
 }

@@ -31,7 +31,9 @@ fn counter(worker: &Worker) -> Result<f64, Finding> {
 
 /// An engine with an API of its own, whose counters are its own too.
 pub fn run_uncounted(worker: &Worker) -> Result<Counted, Finding> {
-    let transcript = worker.run(&job(), PATIENCE)?;
+    let mut job = job();
+    job["max_tokens"] = 64.into(); // enough to see how they arrive
+    let transcript = worker.run(&job, PATIENCE)?;
     transcript.completed()?;
     Ok(Counted { transcript, before: f64::NAN, after: f64::NAN })
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::Scene;
 use crate::harness::api::Api;
 use crate::harness::catalogue::Catalogue;
+use crate::harness::chain::ONE_THREAD;
 use crate::harness::chain::mistakes::Mistake;
 use crate::harness::cheats::Cheat;
 use crate::harness::runner::{Terms, run_collect};
@@ -75,7 +76,8 @@ impl Scene {
             true => vec![self.session.llorch().display().to_string(), "scripted-engine".into()],
             false => {
                 let program = self.llama_program()?.display().to_string();
-                [&program, "--parallel", "1", "--no-webui", "--slots"].map(str::to_owned).to_vec()
+                let words = [&program, "--parallel", "1", "--no-webui", "--slots"];
+                words.into_iter().chain(ONE_THREAD).map(str::to_owned).collect()
             }
         };
         if !mistake.is_empty() {
