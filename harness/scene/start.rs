@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::model::{computes_for_seconds, recipe};
+use super::model::recipe;
 use super::{Held, Scene, wait_for};
 use crate::harness::http::{self, Base, Request};
-use crate::harness::model_files::{Element, Form};
+use crate::harness::model_files::{self, Element, Form};
 use crate::harness::process::{Exit, Process, Signal};
 use crate::harness::session::{API_TOKEN, SPAWN_TOKEN};
 use crate::harness::target::{READY_WITHIN, Start, Target, free_port};
@@ -90,7 +90,7 @@ impl Scene {
             start = Start { stub: paced.stub, model: None, ..start };
         }
         if kind == Kind::LongJobs && self.session.computes_what_lasts() && start.model.is_some() {
-            let recipe = recipe(computes_for_seconds(), 11)?;
+            let recipe = recipe(model_files::computes_for_seconds(), 11)?;
             start.model = Some(self.recipe_file(&recipe, Form::PLAIN, Element::F32)?);
         }
         self.worker = Some(self.session.worker(fresh, &start)?);

@@ -11,6 +11,7 @@ mod capture_command;
 mod capture_cpu;
 mod checkpoints;
 mod compare;
+mod containers;
 mod contract;
 mod cpu;
 mod diagnose;
@@ -58,6 +59,7 @@ mod scripted;
 mod selection;
 mod selftest;
 mod serve;
+mod serve_command;
 mod sse;
 mod stream;
 mod taps;
@@ -88,6 +90,7 @@ pub fn all() -> Vec<(String, fn())> {
         capture_cpu::TESTS,
         checkpoints::TESTS,
         compare::TESTS,
+        containers::TESTS,
         contract::TESTS,
         cpu::TESTS,
         diagnose::TESTS,
@@ -131,6 +134,7 @@ pub fn all() -> Vec<(String, fn())> {
         scripted::TESTS,
         selection::TESTS,
         selftest::TESTS,
+        serve_command::TESTS,
         sse::TESTS,
         stream::TESTS,
         taps::TESTS,
