@@ -7,6 +7,7 @@ mod cache;
 mod capture;
 mod capture_command;
 mod capture_cpu;
+mod chat;
 mod checkpoints;
 mod compare;
 mod contract;
@@ -25,6 +26,7 @@ mod layers;
 mod limits;
 #[cfg(feature = "llama-cpp")]
 mod llama_cpp;
+mod llama_files;
 mod model_files;
 mod models;
 mod oddities;
@@ -61,7 +63,9 @@ mod stream;
 mod taps;
 mod target;
 mod tokenizer;
+mod tokenizer_fallback;
 mod transcript;
+mod vocabularies;
 mod weights;
 mod worker_access;
 mod worker_configuration;
@@ -82,6 +86,7 @@ pub fn all() -> Vec<(String, fn())> {
         capture::TESTS,
         capture_command::TESTS,
         capture_cpu::TESTS,
+        chat::TESTS,
         checkpoints::TESTS,
         compare::TESTS,
         contract::TESTS,
@@ -98,6 +103,7 @@ pub fn all() -> Vec<(String, fn())> {
         kernels::TESTS,
         layers::TESTS,
         limits::TESTS,
+        llama_files::TESTS,
         #[cfg(feature = "llama-cpp")]
         llama_cpp::TESTS,
         model_files::TESTS,
@@ -132,7 +138,9 @@ pub fn all() -> Vec<(String, fn())> {
         taps::TESTS,
         target::TESTS,
         tokenizer::TESTS,
+        tokenizer_fallback::TESTS,
         transcript::TESTS,
+        vocabularies::TESTS,
         weights::TESTS,
         worker_access::TESTS,
         worker_configuration::TESTS,
