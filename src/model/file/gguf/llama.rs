@@ -24,7 +24,7 @@ pub(super) fn read(sizes: &Sizes, architecture: LlamaArchitecture) -> Result<Lla
         vocab_size: sizes.vocab_size,
         rms_norm_epsilon: sizes.required_number("attention.layer_norm_rms_epsilon")?,
         rope_theta: sizes.number("rope.freq_base")?.unwrap_or(10_000.0),
-        rope_scaling: rope_scaling(sizes)?,
+        rope_scaling: rope_scaling(sizes, head_size / 2)?,
         qkv_bias: architecture == LlamaArchitecture::Qwen2 || sizes.has_tensor("blk.0.attn_q.bias"),
         output_bias: sizes.has_tensor("blk.0.attn_output.bias"),
         eos_token_id: sizes.eos,
@@ -52,7 +52,7 @@ fn head_size(sizes: &Sizes, n_embd: usize, n_head: usize) -> Result<usize, Probl
     Ok(head_size)
 }
 
-fn rope_scaling(sizes: &Sizes) -> Result<RopeScaling, Problem> {
+fn rope_scaling(sizes: &Sizes, pairs: usize) -> Result<RopeScaling, Problem> {
     let older = sizes.number("rope.scale_linear")?;
     let factor = sizes.number("rope.scaling.factor")?.or(older).filter(|&factor| factor != 0.0);
     // Without a type a factor is linear, as llama.cpp reads it.
@@ -64,7 +64,7 @@ fn rope_scaling(sizes: &Sizes) -> Result<RopeScaling, Problem> {
             return Err(Problem::key(sizes.key("rope.scaling.type"), why));
         }
     };
-    match (linear, sizes.f32_tensor(DIVISORS)?) {
+    match (linear, sizes.vector(DIVISORS, pairs)?) {
         (None, None) => Ok(RopeScaling::None),
         (Some(factor), None) => Ok(RopeScaling::Linear { factor }),
         (None, Some(divisors)) => Ok(RopeScaling::Divisors(divisors)),

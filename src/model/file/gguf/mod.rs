@@ -160,22 +160,19 @@ impl<'a> Sizes<'a> {
         self.tensors.contains_key(name)
     }
 
-    /// The numbers of a vector that belongs to the configuration.
-    fn f32_tensor(&self, name: &str) -> Result<Option<Vec<f32>>, Problem> {
-        const LONGEST: u64 = 1 << 16;
+    /// A vector of this length that belongs to the configuration.
+    fn vector(&self, name: &str, length: usize) -> Result<Option<Vec<f32>>, Problem> {
         let Some(entry) = self.tensors.get(name) else { return Ok(None) };
-        match (entry.shape.as_slice(), entry.stored.element) {
-            (&[length], Some(element @ Element::F32)) if length <= LONGEST => {
-                let mut values = vec![0.0; length as usize];
-                element.decode(&self.file[range(entry)], &mut values);
-                Ok(Some(values))
-            }
-            (_, Some(Element::F32)) => {
-                let (what, found) = (format!("the size of tensor `{name}`"), entry.shape.iter().product());
-                Err(Problem::OverLimit { what, found, limit: LONGEST })
-            }
-            _ => Err(Problem::UnsupportedElement { tensor: name.into(), element: entry.stored.name.into() }),
+        if entry.shape != [length as u64] {
+            let (tensor, expected, found) = (name.into(), vec![length], entry.shape.clone());
+            return Err(Problem::Shape { tensor, expected, found });
         }
+        let Some(element @ Element::F32) = entry.stored.element else {
+            return Err(Problem::UnsupportedElement { tensor: name.into(), element: entry.stored.name.into() });
+        };
+        let mut values = vec![0.0; length];
+        element.decode(&self.file[range(entry)], &mut values);
+        Ok(Some(values))
     }
 }
 
@@ -209,8 +206,8 @@ fn stored(
     }
     let unsupported = || Problem::UnsupportedElement { tensor: entry.name.into(), element: entry.stored.name.into() };
     let element = entry.stored.element.ok_or_else(unsupported)?;
-    // The rows of a vector are single numbers, which only plain elements have.
-    if shape.len() == 1 && element.block().0 > 1 {
+    // The rows of a vector are single numbers: those of plain elements alone can be put in another order.
+    if shape.len() == 1 && arrangement != Arrangement::AsHeld && element.block().0 > 1 {
         return Err(unsupported());
     }
     Ok(Stored { name, shape, element, arrangement, file: file.clone(), range: range(entry) })
