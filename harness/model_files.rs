@@ -10,7 +10,12 @@ use serde_json::{Map, Value, json};
 
 use super::Finding;
 use super::selection::ModelFormat;
+<<<<<<< HEAD
 use crate::model::recipe::{OutputFormat, Recipe, RecipeError};
+=======
+use crate::model::Gpt2Configuration;
+use crate::model::recipe::{OutputFormat, Recipe, RecipeError, Size};
+>>>>>>> main
 
 /// How the weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,4 +172,10 @@ fn safetensors(tensors: &[Tensor], element: Element) -> Vec<u8> {
     let mut header = Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
+}
+
+/// Long enough for whatever a case does meanwhile, and quickly written: 20 million parameters, some milliseconds a token, and a context for 2 000 of them.
+pub fn computes_for_seconds() -> Gpt2Configuration {
+    let (n_layer, n_head, n_embd, n_ctx, vocab_size) = (6, 8, 512, 2048, 2000);
+    Gpt2Configuration { n_layer, n_head, n_embd, n_inner: 4 * n_embd, n_ctx, vocab_size, ..Size::Tiny.configuration() }
 }
