@@ -113,7 +113,7 @@ impl Front {
     }
 
     fn models(&self) -> Value {
-        let vocabulary = self.reference.as_ref().map_or(1000, |reference| reference.file.configuration.vocab_size);
+        let vocabulary = self.reference.as_ref().map_or(1000, |reference| reference.file.configuration.vocab_size());
         let meta = json!({ "n_vocab": vocabulary, "n_ctx": self.context });
         json!({ "object": "list", "data": [{ "id": self.model, "object": "model", "meta": meta }] })
     }

@@ -76,7 +76,7 @@ fn f32s<'a>(capture: &'a Capture, name: &str) -> &'a [f32] {
 
 fn names_and_shapes() {
     let (generation, capture) = captured(Scope::default(), 6);
-    let configuration = recipe().configuration().clone();
+    let configuration = Size::Odd.configuration();
     let (t, c, h) = (generation.prompt_ids.len(), configuration.n_embd, configuration.n_head);
     let (v, hidden, d) = (configuration.vocab_size, configuration.n_inner, c / h);
     let mut expected: Vec<(String, Vec<usize>)> = [
@@ -129,7 +129,7 @@ fn names_and_shapes() {
 fn every_layer() {
     let (_, first) = captured(Scope { every_layer: false, steps: 1 }, 3);
     let (_, all) = captured(Scope { every_layer: true, steps: 1 }, 3);
-    let layers = recipe().configuration().n_layer;
+    let layers = Size::Odd.configuration().n_layer;
     assert!(layers > 1);
     for (name, tensor) in &first.tensors {
         assert_eq!(*tensor, all.tensors[name], "{name}");
@@ -182,10 +182,10 @@ fn size_is_known_before() {
         let of_the_pass = |name: &str| !["cp10", "cp11", "cp12"].iter().any(|after| name.starts_with(after));
         let kept = capture.tensors.iter().filter(|(name, _)| of_the_pass(name));
         let bytes: usize = kept.map(|(_, tensor)| 4 * tensor.count()).sum();
-        assert_eq!(scope.bytes(&recipe().configuration().clone().into(), generation.prompt_ids.len()), bytes as u64);
+        assert_eq!(scope.bytes(&Size::Odd.configuration(), generation.prompt_ids.len()), bytes as u64);
     }
     let huge = Scope { every_layer: true, steps: usize::MAX };
-    assert_eq!(huge.bytes(&recipe().configuration().clone().into(), 1 << 40), u64::MAX, "said, not wrapped");
+    assert_eq!(huge.bytes(&Size::Odd.configuration(), 1 << 40), u64::MAX, "said, not wrapped");
 }
 
 fn the_text_is_the_same() {
@@ -296,7 +296,7 @@ fn a_failed_job_leaves_what_it_computed() {
     let path = folder.path().join("odd");
     recipe.write(&path, OutputFormat::Safetensors).unwrap();
     let mut file = llorch::model::file::open(&path, &mut |_| {}).unwrap();
-    let width = recipe.configuration().n_embd;
+    let width = Size::Odd.configuration().n_embd;
     file.weights = file.weights.with("ln_f.bias", Weight::from_vec(vec![width], vec![f32::NAN; width]));
     let mut backend = CpuBackend::new(file, 1).unwrap();
     let directory = folder.path().join("capture");

@@ -9,6 +9,7 @@ mod candle;
 mod capture;
 mod capture_command;
 mod capture_cpu;
+mod chat;
 mod checkpoints;
 mod compare;
 mod containers;
@@ -28,6 +29,7 @@ mod layers;
 mod limits;
 #[cfg(feature = "llama-cpp")]
 mod llama_cpp;
+mod llama_files;
 mod model_files;
 mod models;
 mod oddities;
@@ -65,7 +67,9 @@ mod stream;
 mod taps;
 mod target;
 mod tokenizer;
+mod tokenizer_fallback;
 mod transcript;
+mod vocabularies;
 mod weights;
 mod worker_access;
 mod worker_configuration;
@@ -88,6 +92,7 @@ pub fn all() -> Vec<(String, fn())> {
         capture::TESTS,
         capture_command::TESTS,
         capture_cpu::TESTS,
+        chat::TESTS,
         checkpoints::TESTS,
         compare::TESTS,
         containers::TESTS,
@@ -105,6 +110,7 @@ pub fn all() -> Vec<(String, fn())> {
         kernels::TESTS,
         layers::TESTS,
         limits::TESTS,
+        llama_files::TESTS,
         #[cfg(feature = "llama-cpp")]
         llama_cpp::TESTS,
         model_files::TESTS,
@@ -140,7 +146,9 @@ pub fn all() -> Vec<(String, fn())> {
         taps::TESTS,
         target::TESTS,
         tokenizer::TESTS,
+        tokenizer_fallback::TESTS,
         transcript::TESTS,
+        vocabularies::TESTS,
         weights::TESTS,
         worker_access::TESTS,
         worker_configuration::TESTS,

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use llorch::cli::recipe as cli;
 use llorch::model::Gpt2Configuration;
+use llorch::model::configuration::LlamaArchitecture;
 use llorch::model::digest::{model_digest, tensor_digests};
-use llorch::model::recipe::{OutputFormat, Recipe, Size};
+use llorch::model::recipe::{LlamaSize, OutputFormat, Recipe, Size};
 use llorch::model::weights::{Weight, Weights};
 use serde::Deserialize;
 
@@ -41,13 +42,20 @@ fn recorded() -> Vec<Recorded> {
 }
 
 fn recipe(recorded: &Recorded) -> Recipe {
+    let named = |(architecture, size): &(LlamaArchitecture, Size)| {
+        format!("{}-{}", architecture.name(), size.name()) == recorded.size
+    };
+    if let Some((architecture, size)) = LlamaSize::ALL.into_iter().find(named) {
+        let size = LlamaSize::of(architecture, size).expect("a size of this family");
+        return Recipe::llama(size, recorded.seed).expect("a recipe");
+    }
     let size = Size::ALL.into_iter().find(|size| size.name() == recorded.size).expect("a known size");
     Recipe::new(size.configuration(), recorded.seed).expect("a recipe")
 }
 
 fn bits_of_python_small() {
     let small: Vec<Recorded> = recorded().into_iter().filter(|model| !model.size.starts_with("gpt2")).collect();
-    assert_eq!(small.len(), 3);
+    assert_eq!(small.len(), 7);
     for model in small {
         let weights = recipe(&model).weights();
         let found = tensor_digests(&weights).into_iter().map(|tensor| (tensor.name, tensor.sha256)).collect();
@@ -171,5 +179,15 @@ fn command_line() {
     let recipe = Recipe::new(Gpt2Configuration { layer_norm_epsilon: 1e-5, ..configuration }, 5);
     assert_eq!(model_digest(&model.weights), model_digest(&recipe.expect("a recipe").weights()));
     assert_eq!(run(words, &output), ExitCode::FAILURE); // it is there already
-    assert_eq!(run("--size tiny --n-head 3", &scratch.path().join("none")), ExitCode::from(2));
+    let none = scratch.path().join("none");
+    assert_eq!(run("--size tiny --n-head 3", &none), ExitCode::from(2));
+    assert_eq!(run("--size gpt2 --architecture llama", &none), ExitCode::from(2));
+    assert_eq!(run("--size tiny --head-size 8", &none), ExitCode::from(2));
+    let words = "--size odd --architecture qwen2 --n-head 6 --n-kv-head 3 --n-embd 60 --tied true --format gguf";
+    let output = scratch.path().join("qwen2.gguf");
+    assert_eq!(run(words, &output), ExitCode::SUCCESS);
+    let model = open(&output);
+    let configuration = &model.configuration;
+    assert_eq!((configuration.architecture(), configuration.head_size(), configuration.n_kv_head()), ("qwen2", 10, 3));
+    assert!(!model.weights.has("lm_head.weight"));
 }

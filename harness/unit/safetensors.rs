@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use half::{bf16, f16};
-use llorch::model::Gpt2Configuration;
+use llorch::model::configuration::ConfigurationFile;
 use llorch::model::digest::model_digest;
 use llorch::model::file::{self, Format, ModelFile, TokenizerSource};
 use llorch::model::recipe::{OutputFormat, Recipe, Size};
@@ -102,8 +102,8 @@ fn ends_of_text() {
         let configuration = fs::read_to_string(hostile("configuration/valid.json")).expect("the fixture");
         let mut configuration: serde_json::Value = serde_json::from_str(&configuration).expect("JSON");
         configuration["eos_token_id"] = serde_json::from_str(given).expect("JSON");
-        let read = Gpt2Configuration::from_json(&configuration.to_string()).expect("sound");
-        assert_eq!(read.configuration.eos_token_id, expected.first().copied());
+        let read = ConfigurationFile::parse(&configuration.to_string()).expect("sound");
+        assert_eq!(read.configuration.eos_token_id(), expected.first().copied());
         assert_eq!(read.end_of_text, expected);
     }
 }

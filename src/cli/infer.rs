@@ -1,10 +1,13 @@
 //! `llorch infer`: one job on a worker, its text on the terminal as it comes.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use crate::model::chat::{ChatError, ChatTemplate, Message};
 
 /// Longer frames are no worker's.
 const LONGEST_FRAME: usize = 1 << 20;
@@ -16,10 +19,22 @@ const LONGEST_FRAME: usize = 1 << 20;
 )]
 pub struct Flags {
     /// Where the worker listens; LLORCH_API_TOKEN is sent as its bearer
-    #[arg(long, value_name = "HOST:PORT")]
-    worker: String,
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "print_prompt")]
+    worker: Option<String>,
     #[arg(long, value_name = "TEXT")]
     prompt: String,
+    /// Put the prompt into a conversation, by this .jinja file, or without one by the template of --model
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    chat_template: Option<Option<PathBuf>>,
+    /// The model whose chat template and special tokens are taken: a .gguf file, a .safetensors file or a folder
+    #[arg(long, value_name = "MODEL", requires = "chat_template")]
+    model: Option<PathBuf>,
+    /// What the system says first in the conversation
+    #[arg(long, value_name = "TEXT", requires = "chat_template")]
+    system: Option<String>,
+    /// Print the prompt as it would be sent, and send nothing
+    #[arg(long)]
+    print_prompt: bool,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: Option<u32>,
     #[arg(long, value_name = "T")]
@@ -70,11 +85,28 @@ pub enum InferError {
     NotUnderstood(String),
     #[error("the text can't be written: {0}")]
     Output(#[from] io::Error),
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    #[error("--chat-template needs --model, or a file: --chat-template=FILE.jinja")]
+    NoTemplate,
 }
 
 impl Flags {
-    fn job(&self) -> Value {
-        let mut job = json!({ "job_id": format!("infer-{}", uuid::Uuid::new_v4()), "prompt": self.prompt });
+    /// As it is, or as the conversation that was asked for.
+    pub fn prompt(&self) -> Result<String, InferError> {
+        let Some(file) = &self.chat_template else { return Ok(self.prompt.clone()) };
+        let template = match (file, &self.model) {
+            (Some(file), model) => ChatTemplate::of_file(file, model.as_deref())?,
+            (None, Some(model)) => ChatTemplate::of_model(model)?,
+            (None, None) => return Err(InferError::NoTemplate),
+        };
+        let system = self.system.iter().map(|text| Message { role: "system", content: text.clone() });
+        let user = Message { role: "user", content: self.prompt.clone() };
+        Ok(template.render(&system.chain([user]).collect::<Vec<_>>())?)
+    }
+
+    fn job(&self, prompt: &str) -> Value {
+        let mut job = json!({ "job_id": format!("infer-{}", uuid::Uuid::new_v4()), "prompt": prompt });
         let given = [
             ("max_tokens", self.max_tokens.map(Value::from)),
             ("temperature", self.temperature.map(Value::from)),
@@ -90,12 +122,17 @@ impl Flags {
     }
 
     async fn run(&self) -> Result<(), InferError> {
-        let worker = self.worker.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let prompt = self.prompt()?;
+        let Some(worker) = self.worker.as_deref().filter(|_| !self.print_prompt) else {
+            io::stdout().write_all(prompt.as_bytes())?;
+            return Ok(());
+        };
+        let worker = worker.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let silent = Duration::from_secs(self.silence_sec.into());
         let no_answer = |error: reqwest::Error| InferError::NoAnswer { worker: worker.clone(), reason: causes(&error) };
         let client = crate::http::client().no_proxy().redirect(reqwest::redirect::Policy::none()).read_timeout(silent);
         let client = client.connect_timeout(silent).build().map_err(no_answer)?;
-        let mut request = client.post(format!("http://{worker}/execute")).json(&self.job());
+        let mut request = client.post(format!("http://{worker}/execute")).json(&self.job(&prompt));
         if let Some(token) = std::env::var("LLORCH_API_TOKEN").ok().filter(|token| !token.is_empty()) {
             // Two may be valid while they are rotated; either is taken.
             request = request.bearer_auth(token.split(',').next().unwrap_or_default().trim());

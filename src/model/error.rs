@@ -74,6 +74,8 @@ pub enum Problem {
     OtherArchitecture { name: &'static str, who: &'static str },
     #[error("the model needs tensor `{tensor}`, and the file lacks it")]
     MissingTensor { tensor: String },
+    #[error("the file has tensor `{tensor}`, which changes the computation and is not implemented")]
+    UnknownTensor { tensor: String },
     #[error("tensor `{tensor}` has shape {found:?}, the configuration says {expected:?}")]
     Shape { tensor: String, expected: Vec<usize>, found: Vec<u64> },
     #[error("tensor `{tensor}` holds {value} at index {index}")]

@@ -1,7 +1,8 @@
 //! Opens a model: a `.gguf` file, a `.safetensors` file with its `config.json` beside it, or a folder of those.
 
-mod gguf_gpt2;
-mod safetensors_gpt2;
+mod chat;
+mod gguf;
+mod safetensors;
 
 use std::fs;
 use std::io::Read;
@@ -15,7 +16,8 @@ use super::weights::bytes::FileBytes;
 use super::weights::element::Element;
 use super::weights::load::Stored;
 use super::weights::{self, StoredWeights, Weights};
-pub use gguf_gpt2::{is_transposed, name_in_gguf};
+pub use chat::{Chat, chat};
+pub use gguf::{DIVISORS, arrangement, name_in_gguf};
 
 /// A model, checked and in memory; the weights decoded, or left as they are stored.
 #[derive(Debug)]
@@ -62,19 +64,23 @@ pub enum TokenizerSource {
 /// What GGUF metadata says about the tokenizer, checked against the sizes of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufTokenizer {
-    /// `tokenizer.ggml.model`: `gpt2` for byte-level BPE.
+    /// `tokenizer.ggml.model`: `gpt2` for byte-level BPE, `llama` for SentencePiece's.
     pub model: String,
-    /// `tokenizer.ggml.pre`: how text is split before merging; `gpt-2`.
+    /// `tokenizer.ggml.pre`: how text is split before merging; `gpt-2`, `qwen2`, …
     pub pre: Option<String>,
     /// By id, in the byte-level alphabet (user-defined and control tokens as they are).
     pub tokens: Vec<String>,
     /// One per token (1 normal, 3 control, 4 user-defined, …); empty where the file has none.
     pub token_types: Vec<i32>,
+    /// One per token, of SentencePiece's kind; empty where the file has none.
+    pub scores: Vec<f32>,
     /// `left right`, the most important first.
     pub merges: Vec<String>,
     pub bos_token_id: Option<u32>,
     pub eos_token_id: Option<u32>,
-    pub add_bos_token: bool,
+    /// Where the file says so; otherwise it goes by the kind of tokenizer.
+    pub add_bos_token: Option<bool>,
+    pub add_space_prefix: Option<bool>,
 }
 
 /// What a format's reader finds out; loading the values is the same for both.
@@ -112,9 +118,9 @@ fn found(path: &Path) -> Result<Found<'_>, ModelError> {
     let is_folder = fs::metadata(path).map_err(|error| Problem::from(error).of(path))?.is_dir();
     let file = if is_folder { find_in_folder(path)? } else { path.to_path_buf() };
     let (format, plan) = match extension(&file) {
-        "gguf" => (Format::Gguf, gguf_gpt2::plan(&file)?),
-        "safetensors" => (Format::Safetensors, safetensors_gpt2::plan_file(&file)?),
-        "json" if is_folder => (Format::Safetensors, safetensors_gpt2::plan_sharded(&file)?),
+        "gguf" => (Format::Gguf, gguf::plan(&file)?),
+        "safetensors" => (Format::Safetensors, safetensors::plan_file(&file)?),
+        "json" if is_folder => (Format::Safetensors, safetensors::plan_sharded(&file)?),
         _ => return Err(Problem::NoModel("neither `.gguf` nor `.safetensors`, and no folder".into()).of(&file)),
     };
     let named_after = match format {
@@ -133,15 +139,15 @@ pub fn from_bytes(
 ) -> Result<ModelFile, ModelError> {
     let path = Path::new("embedded model");
     let tokenizer = TokenizerSource::HfJsonText(tokenizer_json.into());
-    let plan = safetensors_gpt2::plan_bytes(Arc::new(safetensors.into()), config, tokenizer)
-        .map_err(|problem| problem.of(path))?;
+    let plan =
+        safetensors::plan_bytes(Arc::new(safetensors.into()), config, tokenizer).map_err(|problem| problem.of(path))?;
     Found { plan, format: Format::Safetensors, path, fallback_name: "embedded".into() }.load(&mut |_| {})
 }
 
 /// A GGUF file that is in memory.
 pub fn from_gguf_bytes(gguf: impl Into<FileBytes>) -> Result<ModelFile, ModelError> {
     let path = Path::new("embedded model");
-    let plan = gguf_gpt2::plan_bytes(Arc::new(gguf.into())).map_err(|problem| problem.of(path))?;
+    let plan = gguf::plan_bytes(Arc::new(gguf.into())).map_err(|problem| problem.of(path))?;
     Found { plan, format: Format::Gguf, path, fallback_name: "embedded".into() }.load(&mut |_| {})
 }
 
@@ -185,6 +191,14 @@ fn drop_tied_head(tensors: &mut Vec<Stored>, embedding: &str) {
     }
 }
 
+/// A bias that the configuration does not know would be left out of the computation.
+fn refuse_biases(configuration: &Configuration, unused: &[String]) -> Result<(), Problem> {
+    match (configuration, unused.iter().find(|name| name.ends_with(".bias"))) {
+        (Configuration::Llama(_), Some(bias)) => Err(Problem::UnknownTensor { tensor: bias.clone() }),
+        _ => Ok(()),
+    }
+}
+
 /// The element type of most bytes.
 fn commonest_element(tensors: &[Stored]) -> String {
     let mut bytes = std::collections::BTreeMap::<Element, usize>::new();
@@ -222,7 +236,7 @@ fn find_in_folder(folder: &Path) -> Result<PathBuf, ModelError> {
 }
 
 /// A small text file, read up to a limit.
-fn read_text(file: &Path, limit: u64) -> Result<String, ModelError> {
+pub(super) fn read_text(file: &Path, limit: u64) -> Result<String, ModelError> {
     let read = || -> Result<String, Problem> {
         let metadata = fs::metadata(file)?;
         if !metadata.is_file() {

@@ -3,6 +3,7 @@
 //! [`file::open`] is the way in. Nothing that a file says is believed before it is checked; what is wrong is an
 //! [`error::ModelError`], never a panic, and nothing is allocated that the bytes of the file do not justify.
 
+pub mod chat;
 pub mod configuration;
 pub mod digest;
 pub mod error;

@@ -6,14 +6,14 @@
 //! ```text
 //! mix(z):  z ^= z >> 30;  z *= 0xBF58476D1CE4E5B9;  z ^= z >> 27;  z *= 0x94D049BB133111EB;  z ^= z >> 31
 //! ```
-//! A tensor is known by its Hugging Face name without the `transformer.` prefix, `fnv1a64` is FNV-1a over that name's bytes
+//! A tensor is known by its Hugging Face name without the prefix (`transformer.`, `model.`), `fnv1a64` is FNV-1a over that name's bytes
 //! (offset 0xCBF29CE484222325, prime 0x100000001B3), and an element by its row-major index in Hugging Face's orientation:
 //! ```text
 //! stream(seed, name)      = mix(mix(seed + 0x9E3779B97F4A7C15) ^ fnv1a64(name))
 //! hash(seed, name, index) = mix(stream(seed, name) + (index + 1) · 0x9E3779B97F4A7C15)
 //! value                   = ((hash >> 40) · 2⁻²⁴ − ½) · 2ᵉ + o
 //! ```
-//! The first product and difference are exact in f32. `o` is 1 for the weights of layer norms, where the sum is rounded once, to
+//! The first product and difference are exact in f32. `o` is 1 for the weights of norms, where the sum is rounded once, to
 //! the nearest even; elsewhere it is 0 and nothing is rounded.
 //!
 //! With `a = 2 − ⌊⌈log₂ C⌉ / 2⌋` (−3 at the widths of GPT-2 base and medium), which gives a matrix of C inputs an output of about
@@ -21,123 +21,104 @@
 //!
 //! | tensor | e |
 //! |---|---|
-//! | `wte.weight` | a + 1: logits with a standard deviation of about 2 |
+//! | `wte.weight`, `embed_tokens.weight`, `lm_head.weight` | a + 1: logits with a standard deviation of about 2 |
 //! | `wpe.weight`, every matrix of a block, `c_attn.bias`, `c_fc.bias` | a |
 //! | `c_proj.bias` | a − 1 |
-//! | layer norm weights | −1: 0.75 to 1.25 |
+//! | biases of `q_proj`, `k_proj`, `v_proj`, `o_proj` | 1: as large as what they are added to, as those of a real Qwen2 |
+//! | norm weights | −1: 0.75 to 1.25 |
 //! | layer norm biases | −2 |
 //!
-//! The rows of `wte.weight` that belong to bytes which are not printable ASCII (ids 0–31 and 127–255) are zero: with a tied head
-//! their logits are 0, below the largest of all others, so that greedy text is clean.
+//! The rows of the embedding and of a head of its own that belong to bytes which are not printable ASCII (ids 0–31 and 127–255) are zero: their
+//! logits are 0, below the largest of all others, so that greedy text is clean.
 
+mod config;
 mod gguf_writer;
+mod sizes;
 mod tokenizer;
 mod write;
 
 use std::collections::BTreeMap;
 
-use super::configuration::Gpt2Configuration;
+use super::configuration::{Configuration, HEAD};
 use super::error::Problem;
 use super::weights::{Weight, Weights};
+pub use sizes::{LlamaSize, Size};
 pub use tokenizer::{END_OF_TEXT, FIRST_WORD, tokenizer_json};
 pub use write::{OutputFormat, RecipeError};
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The sizes that goldens exist for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// Everything small and even.
-    Tiny,
-    /// An odd number of heads of an odd size, so that nothing can be confused with a power of two, and short enough a context
-    /// that a prompt of one head's width, and one that fills it, are quickly run.
-    Odd,
-    /// The shapes of GPT-2 (124 M).
-    Gpt2,
-    /// The shapes of GPT-2 medium (355 M).
-    Gpt2Medium,
-}
-
-impl Size {
-    pub const ALL: [Size; 4] = [Size::Tiny, Size::Odd, Size::Gpt2, Size::Gpt2Medium];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Size::Tiny => "tiny",
-            Size::Odd => "odd",
-            Size::Gpt2 => "gpt2",
-            Size::Gpt2Medium => "gpt2-medium",
-        }
-    }
-
-    pub fn configuration(self) -> Gpt2Configuration {
-        let (n_layer, n_head, n_embd, n_ctx, vocab_size) = match self {
-            Size::Tiny => (2, 4, 64, 128, 1024),
-            Size::Odd => (3, 5, 55, 40, 389), // D = 11
-            Size::Gpt2 => (12, 12, 768, 1024, 50257),
-            Size::Gpt2Medium => (24, 16, 1024, 1024, 50257),
-        };
-        Gpt2Configuration {
-            n_layer,
-            n_head,
-            n_embd,
-            n_inner: 4 * n_embd,
-            n_ctx,
-            vocab_size,
-            layer_norm_epsilon: 1e-5,
-            eos_token_id: Some(END_OF_TEXT),
-            bos_token_id: Some(END_OF_TEXT),
-        }
-    }
-}
-
 /// One recipe model.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    configuration: Gpt2Configuration,
+    configuration: Configuration,
+    /// The head is the embedding.
+    tied: bool,
     seed: u64,
 }
 
 impl Recipe {
-    pub fn new(configuration: Gpt2Configuration, seed: u64) -> Result<Self, Problem> {
-        let configuration = configuration.checked()?;
-        if configuration.vocab_size < FIRST_WORD as usize {
-            let why = format!("is {}; a recipe's tokenizer has {FIRST_WORD} tokens or more", configuration.vocab_size);
+    /// A model whose head is the embedding.
+    pub fn new(configuration: impl Into<Configuration>, seed: u64) -> Result<Self, Problem> {
+        let configuration = configuration.into().checked()?;
+        if configuration.vocab_size() < FIRST_WORD as usize {
+            let found = configuration.vocab_size();
+            let why = format!("is {found}; a recipe's tokenizer has {FIRST_WORD} tokens or more");
             return Err(Problem::key("vocab_size", why));
         }
-        Ok(Recipe { configuration, seed })
+        Ok(Recipe { configuration, tied: true, seed })
     }
 
-    pub fn configuration(&self) -> &Gpt2Configuration {
+    /// One of the sizes of the Llama family.
+    pub fn llama(size: LlamaSize, seed: u64) -> Result<Self, Problem> {
+        Ok(Recipe { tied: size.tied, ..Recipe::new(size.configuration, seed)? })
+    }
+
+    pub fn configuration(&self) -> &Configuration {
         &self.configuration
+    }
+
+    pub fn is_tied(&self) -> bool {
+        self.tied
     }
 
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// The values of one of [`Gpt2Configuration::tensors`].
+    /// Every tensor, a head of its own among them.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let mut tensors = self.configuration.tensors();
+        if !self.tied {
+            tensors.push((HEAD.into(), vec![self.configuration.vocab_size(), self.configuration.n_embd()]));
+        }
+        tensors
+    }
+
+    /// The values of one of [`Recipe::tensors`].
     pub fn tensor(&self, name: &str) -> RecipeTensor {
         let (exponent, offset) = self.scale(name);
+        let has_rows_of_tokens = name == self.configuration.embedding() || name == HEAD;
         RecipeTensor {
             stream: mix(mix(self.seed.wrapping_add(GOLDEN)) ^ fnv1a64(name.as_bytes())),
             // (hash >> 40) · 2⁻²⁴ − ½ is a whole number of 2⁻²⁴.
             unit: power_of_two(exponent - 24),
             offset,
-            row: if name == "wte.weight" { Some(self.configuration.n_embd as u64) } else { None },
+            row: has_rows_of_tokens.then_some(self.configuration.n_embd() as u64),
         }
     }
 
     /// The power of two and the offset of a tensor.
     fn scale(&self, name: &str) -> (i32, f32) {
-        let bits = self.configuration.n_embd.next_power_of_two().trailing_zeros() as i32; // ⌈log₂ C⌉
+        let bits = self.configuration.n_embd().next_power_of_two().trailing_zeros() as i32; // ⌈log₂ C⌉
         let matrix = 2 - bits / 2;
-        let is_layer_norm = name.rsplit('.').nth(1).is_some_and(|part| part.starts_with("ln_"));
+        let is_norm = name.rsplit('.').nth(1).is_some_and(|part| part.starts_with("ln_") || part.ends_with("norm"));
         match name {
-            _ if is_layer_norm && name.ends_with(".weight") => (-1, 1.0),
-            _ if is_layer_norm => (-2, 0.0),
-            "wte.weight" => (matrix + 1, 0.0),
+            _ if is_norm && name.ends_with(".weight") => (-1, 1.0),
+            _ if is_norm => (-2, 0.0),
+            "wte.weight" | "embed_tokens.weight" | HEAD => (matrix + 1, 0.0),
             _ if name.ends_with("c_proj.bias") => (matrix - 1, 0.0),
+            _ if name.ends_with("_proj.bias") => (1, 0.0),
             _ => (matrix, 0.0),
         }
     }
@@ -149,7 +130,7 @@ impl Recipe {
             self.tensor(&name).fill(0, &mut values);
             (name, Weight::from_vec(shape, values))
         };
-        let tensors: BTreeMap<String, Weight> = self.configuration.tensors().into_iter().map(tensor).collect();
+        let tensors: BTreeMap<String, Weight> = self.tensors().into_iter().map(tensor).collect();
         Weights::new("recipe", tensors)
     }
 }

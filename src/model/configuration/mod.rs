@@ -2,9 +2,11 @@
 //! that a model of these sizes consists of. Every size comes from the model file; none is a constant anywhere.
 
 mod gpt2;
+mod json;
 mod llama;
 
-pub use gpt2::{Gpt2Configuration, Gpt2File};
+pub use gpt2::Gpt2Configuration;
+pub use json::ConfigurationFile;
 pub use llama::{LlamaArchitecture, LlamaConfiguration, RopeScaling};
 
 use super::error::Problem;
@@ -90,6 +92,14 @@ impl Configuration {
             Configuration::Gpt2(_) => "wte.weight",
             Configuration::Llama(_) => "embed_tokens.weight",
         }
+    }
+
+    /// The same configuration, if a model can be built of it.
+    pub fn checked(self) -> Result<Self, Problem> {
+        Ok(match self {
+            Configuration::Gpt2(configuration) => configuration.checked()?.into(),
+            Configuration::Llama(configuration) => configuration.checked()?.into(),
+        })
     }
 
     /// For what computes GPT-2 and nothing else; `who` is named in the refusal.

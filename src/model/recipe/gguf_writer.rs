@@ -1,61 +1,83 @@
-//! A recipe model as a GGUF file, version 3, as llama.cpp expects a GPT-2.
+//! A recipe model as a GGUF file, version 3, as llama.cpp expects it.
 
 use std::io::{self, Write};
 
 use super::write::write_values;
 use super::{END_OF_TEXT, FIRST_WORD, Recipe, tokenizer};
-use crate::model::file::{is_transposed, name_in_gguf};
+use crate::model::configuration::{Configuration, LlamaConfiguration, RopeScaling};
+use crate::model::file::{DIVISORS, arrangement, name_in_gguf};
+use crate::model::weights::load::Arrangement;
 
 const ALIGNMENT: u64 = 32;
 
 /// The header is built in memory (a few megabytes at fifty thousand tokens), the values are streamed.
 pub fn write(recipe: &Recipe, name: &str, sink: &mut dyn Write) -> io::Result<()> {
-    let tensors = recipe.configuration().tensors();
     let mut header = Header::default();
     describe_model(recipe, name, &mut header);
-    describe_tokenizer(recipe.configuration().vocab_size, &mut header);
+    describe_tokenizer(recipe.configuration().vocab_size(), &mut header);
+    let divisors = rope_divisors(recipe.configuration());
+    let tensors = recipe.tensors();
+    let arranged = |name: &str| arrangement(recipe.configuration(), name);
 
-    let mut infos = Vec::new();
-    let mut offset = 0u64;
+    let mut infos = Infos::default();
     for (name, shape) in &tensors {
-        put_string(&mut infos, &name_in_gguf(name));
         // The fastest size first. A transposed matrix is stored as [out, in], so `in` is its fastest.
         let mut sizes = shape.clone();
-        if !is_transposed(name) {
+        if arranged(name) != Arrangement::Transposed {
             sizes.reverse();
         }
-        infos.extend((sizes.len() as u32).to_le_bytes());
-        for size in sizes {
-            infos.extend((size as u64).to_le_bytes());
-        }
-        infos.extend(F32.to_le_bytes());
-        infos.extend(offset.to_le_bytes());
-        offset += (4 * shape.iter().product::<usize>() as u64).next_multiple_of(ALIGNMENT);
+        infos.tensor(&name_in_gguf(name), &sizes);
+    }
+    if !divisors.is_empty() {
+        infos.tensor(DIVISORS, &[divisors.len()]);
     }
 
     let mut start = b"GGUF".to_vec();
     start.extend(3u32.to_le_bytes());
-    start.extend((tensors.len() as u64).to_le_bytes());
+    start.extend(infos.count.to_le_bytes());
     start.extend(header.count.to_le_bytes());
     start.extend(header.bytes);
-    start.extend(infos);
+    start.extend(infos.bytes);
     pad(&mut start);
     sink.write_all(&start)?;
 
     for (name, shape) in &tensors {
-        let tensor = recipe.tensor(name);
+        let (tensor, arranged) = (recipe.tensor(name), arranged(name));
         let count = shape.iter().product::<usize>() as u64;
-        match (is_transposed(name), shape.as_slice()) {
-            (true, &[inputs, outputs]) => {
-                let (inputs, outputs) = (inputs as u64, outputs as u64);
-                write_values(sink, count, |place| tensor.value(place % inputs * outputs + place / inputs))?;
-            }
-            _ => write_values(sink, count, |index| tensor.value(index))?,
-        }
-        let bytes = 4 * count;
-        sink.write_all(&vec![0; (bytes.next_multiple_of(ALIGNMENT) - bytes) as usize])?;
+        write_values(sink, count, |place| tensor.value(index_at(place, arranged, shape)))?;
+        write_padding(sink, count)?;
     }
-    Ok(())
+    write_values(sink, divisors.len() as u64, |index| divisors[index as usize])?;
+    write_padding(sink, divisors.len() as u64)
+}
+
+/// Which element of a tensor as held lies at a place of the file.
+fn index_at(place: u64, arranged: Arrangement, shape: &[usize]) -> u64 {
+    let rows = shape[0] as u64;
+    let width: u64 = shape[1..].iter().map(|&size| size as u64).product();
+    match arranged {
+        Arrangement::AsHeld => place,
+        Arrangement::Transposed => place % rows * width + place / rows,
+        Arrangement::Pairs { heads } => {
+            let head = rows / heads as u64;
+            let (row, column) = (place / width, place % width);
+            let within = row % head;
+            (row - within + within % 2 * (head / 2) + within / 2) * width + column
+        }
+    }
+}
+
+/// How llama.cpp is told of Llama 3's frequencies: what each is divided by. Empty for all other models.
+fn rope_divisors(configuration: &Configuration) -> Vec<f32> {
+    let Configuration::Llama(scaled) = configuration else { return Vec::new() };
+    match &scaled.rope_scaling {
+        RopeScaling::None | RopeScaling::Linear { .. } => Vec::new(),
+        RopeScaling::Divisors(divisors) => divisors.clone(),
+        RopeScaling::Llama3 { .. } => {
+            let plain = LlamaConfiguration { rope_scaling: RopeScaling::None, ..scaled.clone() }.rotary_frequencies();
+            plain.into_iter().zip(scaled.rotary_frequencies()).map(|(plain, scaled)| (plain / scaled) as f32).collect()
+        }
+    }
 }
 
 /// ggml's number of the element type, and GGUF's numbers of the value types used here.
@@ -96,9 +118,38 @@ impl Header {
     }
 }
 
+/// The tensors' descriptions, in the order of their bytes.
+#[derive(Default)]
+struct Infos {
+    count: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Infos {
+    /// The fastest size first.
+    fn tensor(&mut self, name: &str, sizes: &[usize]) {
+        put_string(&mut self.bytes, name);
+        self.bytes.extend((sizes.len() as u32).to_le_bytes());
+        for &size in sizes {
+            self.bytes.extend((size as u64).to_le_bytes());
+        }
+        self.bytes.extend(F32.to_le_bytes());
+        self.bytes.extend(self.offset.to_le_bytes());
+        self.count += 1;
+        self.offset += (4 * sizes.iter().product::<usize>() as u64).next_multiple_of(ALIGNMENT);
+    }
+}
+
 fn put_string(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend((text.len() as u64).to_le_bytes());
     bytes.extend(text.as_bytes());
+}
+
+/// After `count` values, up to where the next tensor may begin.
+fn write_padding(sink: &mut dyn Write, count: u64) -> io::Result<()> {
+    let bytes = 4 * count;
+    sink.write_all(&vec![0; (bytes.next_multiple_of(ALIGNMENT) - bytes) as usize])
 }
 
 fn pad(bytes: &mut Vec<u8>) {
@@ -107,21 +158,41 @@ fn pad(bytes: &mut Vec<u8>) {
 
 fn describe_model(recipe: &Recipe, name: &str, header: &mut Header) {
     let configuration = recipe.configuration();
-    header.string("general.architecture", "gpt2");
+    let architecture = configuration.architecture();
+    header.string("general.architecture", architecture);
     header.string("general.name", name);
     header.unsigned("general.file_type", 0); // all F32
-    let sizes = [
-        ("block_count", configuration.n_layer),
-        ("context_length", configuration.n_ctx),
-        ("embedding_length", configuration.n_embd),
-        ("feed_forward_length", configuration.n_inner),
-        ("attention.head_count", configuration.n_head),
+    let mut sizes = vec![
+        ("block_count", configuration.n_layer()),
+        ("context_length", configuration.n_ctx()),
+        ("embedding_length", configuration.n_embd()),
+        ("feed_forward_length", configuration.n_inner()),
+        ("attention.head_count", configuration.n_head()),
     ];
-    for (key, size) in sizes {
-        header.unsigned(&format!("gpt2.{key}"), size as u32); // far below 2³², by the limits of a configuration
+    let mut numbers = Vec::new();
+    match configuration {
+        Configuration::Gpt2(gpt2) => numbers.push(("attention.layer_norm_epsilon", gpt2.layer_norm_epsilon)),
+        Configuration::Llama(llama) => {
+            sizes.extend([
+                ("attention.head_count_kv", llama.n_kv_head),
+                ("attention.key_length", llama.head_size),
+                ("attention.value_length", llama.head_size),
+                ("rope.dimension_count", llama.head_size),
+            ]);
+            numbers.push(("attention.layer_norm_rms_epsilon", llama.rms_norm_epsilon));
+            numbers.push(("rope.freq_base", llama.rope_theta));
+            if let RopeScaling::Linear { factor } = llama.rope_scaling {
+                header.string(&format!("{architecture}.rope.scaling.type"), "linear");
+                numbers.push(("rope.scaling.factor", factor));
+            }
+        }
     }
-    let epsilon = configuration.layer_norm_epsilon as f32;
-    header.key("gpt2.attention.layer_norm_epsilon", FLOAT_32).extend(epsilon.to_le_bytes());
+    for (key, size) in sizes {
+        header.unsigned(&format!("{architecture}.{key}"), size as u32); // far below 2³², by the limits of a configuration
+    }
+    for (key, number) in numbers {
+        header.key(&format!("{architecture}.{key}"), FLOAT_32).extend((number as f32).to_le_bytes());
+    }
 }
 
 fn describe_tokenizer(vocab_size: usize, header: &mut Header) {

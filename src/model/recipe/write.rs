@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Recipe, gguf_writer, tokenizer};
+use super::{Recipe, config, gguf_writer, tokenizer};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
@@ -44,52 +44,30 @@ impl Recipe {
         };
         let renamed = written.and_then(|()| fs::rename(&partial.0, output));
         renamed.map_err(|source| RecipeError::Io { path: output.into(), source })?;
-        Ok(self.configuration().tensors().iter().map(|(_, shape)| 4 * shape.iter().product::<usize>() as u64).sum())
+        Ok(self.tensors().iter().map(|(_, shape)| 4 * shape.iter().product::<usize>() as u64).sum())
     }
 
     fn write_folder(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir(folder)?;
-        let vocab_size = self.configuration().vocab_size;
+        let vocab_size = self.configuration().vocab_size();
         write_file(&folder.join("config.json"), |sink| sink.write_all(self.config_json().as_bytes()))?;
         let tokenizer = tokenizer::tokenizer_json(vocab_size);
         write_file(&folder.join("tokenizer.json"), |sink| sink.write_all(tokenizer.as_bytes()))?;
         write_file(&folder.join("model.safetensors"), |sink| self.write_safetensors(sink))
     }
 
-    /// The text of the `config.json`, as Hugging Face's GPT-2 reads it.
+    /// The text of the `config.json`, as Hugging Face reads it.
     pub fn config_json(&self) -> String {
-        let configuration = self.configuration();
-        let config = json!({
-            "architectures": ["GPT2LMHeadModel"],
-            "model_type": "gpt2",
-            "activation_function": "gelu_new",
-            "n_layer": configuration.n_layer,
-            "n_head": configuration.n_head,
-            "n_embd": configuration.n_embd,
-            "n_inner": configuration.n_inner,
-            "n_ctx": configuration.n_ctx,
-            "n_positions": configuration.n_ctx,
-            "vocab_size": configuration.vocab_size,
-            "layer_norm_epsilon": configuration.layer_norm_epsilon,
-            "bos_token_id": configuration.bos_token_id,
-            "eos_token_id": configuration.eos_token_id,
-            "attn_pdrop": 0.0,
-            "embd_pdrop": 0.0,
-            "resid_pdrop": 0.0,
-            "tie_word_embeddings": true,
-            "torch_dtype": "float32",
-            "llorch_recipe_seed": self.seed(),
-        });
-        format!("{config:#}\n")
+        config::text(self)
     }
 
     /// The text of the `tokenizer.json`.
     pub fn tokenizer_json(&self) -> String {
-        tokenizer::tokenizer_json(self.configuration().vocab_size)
+        tokenizer::tokenizer_json(self.configuration().vocab_size())
     }
 
     fn write_safetensors(&self, sink: &mut dyn Write) -> io::Result<()> {
-        let mut tensors = self.configuration().tensors();
+        let mut tensors = self.tensors();
         tensors.sort();
         let mut header = serde_json::Map::new();
         header.insert("__metadata__".into(), json!({"format": "pt"}));

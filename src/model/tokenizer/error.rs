@@ -28,6 +28,14 @@ pub enum TokenizerError {
     SparseIds { highest: u64, tokens: usize },
     #[error("token {id} ({token:?}) holds {character:?}, which stands for no byte")]
     NotBytes { id: u32, token: String, character: char },
+    #[error("the vocabulary has {tokens} tokens and {scores} scores")]
+    ScoreCount { tokens: usize, scores: usize },
+    #[error("token {id} ({token:?}) has the score {score}, which is no number")]
+    Score { id: usize, token: String, score: f32 },
+    #[error("token {id} ({token:?}) is said to be a byte, and is not spelled <0x00> to <0xFF>")]
+    NotAByte { id: u32, token: String },
+    #[error("no token stands for the single byte 0x{byte:02X}: text that is no token could not be spelled")]
+    NoByteToken { byte: u8 },
     #[error("no token stands for the single byte 0x{byte:02X} (spelled {spelled:?})")]
     MissingByte { byte: u8, spelled: char },
     #[error("merge {rank} ({merge:?}) is not two tokens with one space between")]

@@ -1,4 +1,4 @@
-//! `hf-json`: byte-level BPE from Hugging Face's files, encoded by the `tokenizers` crate.
+//! `hf-json`: BPE, byte-level or with a fall-back to bytes, from Hugging Face's files, encoded by the `tokenizers` crate.
 //!
 //! The file is read twice: into a [`Vocabulary`], which is checked by the same rules as GGUF's (the crate panics on some
 //! merges and renumbers added tokens in silence), and then by the crate, which owns normalising, splitting and merging.
@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::fallback;
 use super::json::{self, HfFile};
 use super::vocabulary::{Checked, TokenKind};
 use super::{TokenTable, Tokenizer, TokenizerError, Vocabulary};
@@ -19,6 +20,8 @@ pub struct HfJson {
     inner: tokenizers::Tokenizer,
     table: TokenTable,
     byte_tokens: [u32; 256],
+    /// What the file's post-processor puts in front of every text.
+    first: Option<u32>,
 }
 
 impl HfJson {
@@ -40,7 +43,16 @@ impl HfJson {
         if eos.is_empty() {
             vocabulary.eos.extend(file.added_tokens.iter().filter(|t| t.content == END_OF_TEXT).map(|t| t.id));
         }
-        let Checked { mut table, byte_tokens, .. } = vocabulary.check()?;
+        let (mut table, byte_tokens) = match file.falls_back_to_bytes() {
+            true => {
+                vocabulary.check_merges()?;
+                fallback::table(&vocabulary)?
+            }
+            false => {
+                let Checked { table, byte_tokens, .. } = vocabulary.check()?;
+                (table, byte_tokens)
+            }
+        };
         table.also_end_with(&beyond);
 
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
@@ -56,7 +68,12 @@ impl HfJson {
         // A prompt is never cut and never filled up.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| malformed(error.to_string()))?;
-        Ok(HfJson { inner, table, byte_tokens })
+        let around = inner.encode_fast("", true).map_err(|error| malformed(error.to_string()))?;
+        if let Some(id) = around.get_ids().iter().find(|id| **id >= table.len()) {
+            return Err(malformed(format!("the post-processor adds token {id}, and there are {} tokens", table.len())));
+        }
+        let first = around.get_ids().first().copied();
+        Ok(HfJson { inner, table, byte_tokens, first })
     }
 
     pub fn from_vocabulary_and_merges(vocabulary: &Path, merges: &Path, eos: &[u32]) -> Result<HfJson, TokenizerError> {
@@ -112,7 +129,7 @@ impl Tokenizer for HfJson {
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {
-        match self.inner.encode_fast(text, false) {
+        match self.inner.encode_fast(text, true) {
             Ok(encoding) => encoding.get_ids().to_vec(),
             // Cannot happen with a byte alphabet that is complete; bytes are a right encoding of any text all the same.
             Err(_) => text.bytes().map(|byte| self.byte_tokens[usize::from(byte)]).collect(),
@@ -121,5 +138,9 @@ impl Tokenizer for HfJson {
 
     fn table(&self) -> &TokenTable {
         &self.table
+    }
+
+    fn first_token(&self) -> Option<u32> {
+        self.first
     }
 }

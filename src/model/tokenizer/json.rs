@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 
+use super::fallback::{BLANK, byte_of};
 use super::vocabulary::TokenKind;
 use super::{TokenizerError, Vocabulary};
 
@@ -37,6 +38,9 @@ struct Model {
     dropout: Option<f32>,
     continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
+    /// What is no token is spelled in bytes, `<0x0A>`: a vocabulary of SentencePiece's kind.
+    #[serde(default)]
+    byte_fallback: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,7 +70,12 @@ fn refused_step(step: &Value, steps: &str, known: &[&str]) -> Option<String> {
 }
 
 impl HfFile {
-    /// Only a byte-level BPE without chance or affixes gives back the text that went in.
+    /// Tokens spell bytes in SentencePiece's way, and not in the byte-level alphabet.
+    pub fn falls_back_to_bytes(&self) -> bool {
+        self.model.byte_fallback
+    }
+
+    /// Only a BPE without chance or affixes, byte-level or falling back to bytes, gives back the text that went in.
     pub fn refuse_what_changes_text(&self) -> Result<(), TokenizerError> {
         let unsupported = |what, found: &str, supported| {
             Err(TokenizerError::Unsupported { what, found: found.to_owned(), supported })
@@ -74,6 +83,16 @@ impl HfFile {
         let model = &self.model;
         if let Some(kind) = model.kind.as_deref().filter(|kind| *kind != "BPE") {
             return unsupported("tokenizer model", kind, "BPE");
+        }
+        if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
+            return unsupported("dropout", &dropout.to_string(), "none: the same text has the same tokens");
+        }
+        let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
+        if let Some(affix) = affixes.into_iter().flatten().find(|affix| !affix.is_empty()) {
+            return unsupported("affix", affix, "none");
+        }
+        if model.byte_fallback {
+            return self.refuse_other_blanks();
         }
         let decoder = self.decoder.as_ref().and_then(|decoder| decoder.get("type")?.as_str());
         if decoder != Some("ByteLevel") {
@@ -87,14 +106,35 @@ impl HfFile {
         {
             return unsupported("pre-tokenizer", &kind, "ByteLevel, Digits, and Split that removes nothing");
         }
-        if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
-            return unsupported("dropout", &dropout.to_string(), "none: the same text has the same tokens");
+        Ok(())
+    }
+
+    /// With a fall-back to bytes: blanks become `▁` and back, one may be put before the text, and nothing else changes.
+    fn refuse_other_blanks(&self) -> Result<(), TokenizerError> {
+        let blank = |step: &Value, key: &str| step.get(key).is_some_and(|text| text == BLANK);
+        let is_known = |step: &Value| match step.get("type").and_then(Value::as_str).unwrap_or("none") {
+            "Prepend" => blank(step, "prepend"),
+            "Replace" => step["pattern"]["String"] == " " && blank(step, "content"),
+            "Metaspace" => blank(step, "replacement"),
+            "NFC" => true,
+            _ => false,
+        };
+        for (what, steps, list) in
+            [("normalizer", &self.normalizer, "normalizers"), ("pre-tokenizer", &self.pre_tokenizer, "pretokenizers")]
+        {
+            let Some(step) = steps else { continue };
+            let inner = step.get(list).and_then(Value::as_array);
+            let each = inner.map_or(std::slice::from_ref(step), Vec::as_slice);
+            if let Some(other) = each.iter().find(|step| !step.is_null() && !is_known(step)) {
+                let found: String = other.to_string().chars().take(80).collect();
+                return Err(TokenizerError::Unsupported {
+                    what,
+                    found,
+                    supported: "blanks to ▁, with a fall-back to bytes",
+                });
+            }
         }
-        let affixes = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
-        match affixes.into_iter().flatten().find(|affix| !affix.is_empty()) {
-            Some(affix) => unsupported("affix", affix, "none"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     pub fn vocabulary(&self) -> Result<Vocabulary, TokenizerError> {
@@ -106,6 +146,13 @@ impl HfFile {
         for token in &self.added_tokens {
             vocabulary.kinds[token.id as usize] =
                 if token.special { TokenKind::Control } else { TokenKind::UserDefined };
+        }
+        if self.model.byte_fallback {
+            for (token, kind) in vocabulary.tokens.iter().zip(&mut vocabulary.kinds) {
+                if *kind == TokenKind::Normal && byte_of(token).is_some() {
+                    *kind = TokenKind::Byte;
+                }
+            }
         }
         let line = |merge: &HfMerge| match merge {
             HfMerge::Pair(left, right) => format!("{left} {right}"),

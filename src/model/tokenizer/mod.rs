@@ -1,22 +1,26 @@
 //! Text to token ids and back.
 //!
-//! Two kinds, chosen by what the model file brings, that agree on the same vocabulary:
+//! Three kinds, chosen by what the model file brings:
 //! - [`HfJson`] (`hf-json`): a `tokenizer.json`, or `vocab.json` with `merges.txt`, encoded by the `tokenizers` crate;
 //! - [`GgufBpe`] (`gguf-bpe`): vocabulary and merges out of GGUF metadata, encoded by [`byte_pairs`] here, without
-//!   that crate.
+//!   that crate;
+//! - [`GgufSpm`] (`gguf-spm`): the scores of a SentencePiece vocabulary, as Llama 2 has them, likewise.
 //!
-//! Both are byte-level: [`alphabet`] spells every byte as a printable character, so no text is out of vocabulary and
-//! `decode(encode(text)) == text` for every string. Both check the vocabulary with the same [`vocabulary`] rules before
-//! anything is encoded, and both take their bytes from one [`TokenTable`].
+//! The first two are byte-level: [`alphabet`] spells every byte as a printable character, so no text is out of vocabulary
+//! and `decode(encode(text)) == text` for every string; the third spells in bytes what is no token. They agree on the same
+//! vocabulary. All check it with the same [`vocabulary`] rules before anything is encoded, and take their bytes from one
+//! [`TokenTable`].
 //!
-//! Special tokens follow Hugging Face's `add_special_tokens=False`: none is ever added, and one that the text *spells*
-//! (`<|endoftext|>`) becomes its id. [`Tokenizer::decode`] spells them out again; generation, which asks for
+//! A token in front of every text is added where the model asks for it, as transformers and llama.cpp do; one that the text
+//! *spells* (`<|endoftext|>`) becomes its id. [`Tokenizer::decode`] spells them out again; generation, which asks for
 //! [`Tokenizer::token_bytes`], gets nothing for them.
 
 pub(in crate::model) mod alphabet;
 mod byte_pairs;
 mod error;
+mod fallback;
 mod gguf_bpe;
+mod gguf_spm;
 mod hf_json;
 mod ids_only;
 mod json;
@@ -29,9 +33,10 @@ mod vocabulary;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::file::TokenizerSource;
+use super::file::{GgufTokenizer, TokenizerSource};
 pub use error::TokenizerError;
 pub use gguf_bpe::GgufBpe;
+pub use gguf_spm::GgufSpm;
 pub use hf_json::HfJson;
 pub use ids_only::IdsOnly;
 pub use pre_split::{PreSplit, Words};
@@ -54,17 +59,35 @@ pub fn open(
         TokenizerSource::VocabularyAndMerges { vocabulary, merges } => {
             Arc::new(HfJson::from_vocabulary_and_merges(vocabulary, merges, eos)?)
         }
-        TokenizerSource::Gguf(metadata) => Arc::new(GgufBpe::from_metadata(metadata)?),
+        TokenizerSource::Gguf(metadata) => from_gguf(metadata)?,
         TokenizerSource::Absent => return Err(TokenizerError::Absent),
     })
 }
 
+fn from_gguf(metadata: &GgufTokenizer) -> Result<Arc<dyn Tokenizer>, TokenizerError> {
+    let vocabulary = Vocabulary::from_gguf(metadata)?;
+    match metadata.model.as_str() {
+        "gpt2" => Ok(Arc::new(GgufBpe::from_metadata(&vocabulary, metadata)?)),
+        "llama" => Ok(Arc::new(GgufSpm::new(&vocabulary, metadata)?)),
+        other => Err(TokenizerError::Unsupported {
+            what: "tokenizer model",
+            found: other.to_owned(),
+            supported: "gpt2 and llama",
+        }),
+    }
+}
+
 /// What a worker needs of a tokenizer; shared between its threads.
 pub trait Tokenizer: Send + Sync {
-    /// `hf-json` or `gguf-bpe`.
+    /// `hf-json`, `gguf-bpe` or `gguf-spm`.
     fn kind(&self) -> &'static str;
 
     fn encode(&self, text: &str) -> Vec<u32>;
+
+    /// What [`Tokenizer::encode`] puts in front of every text.
+    fn first_token(&self) -> Option<u32> {
+        None
+    }
 
     /// Whether a prompt can be text: false where a model came without a tokenizer.
     fn reads_text(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::file::GgufTokenizer;
 use super::alphabet;
 use super::{TokenTable, TokenizerError};
 
@@ -30,10 +31,12 @@ pub enum TokenKind {
     UserDefined,
     /// A place without a meaning: never encoded, adds no text.
     Unused,
+    /// One byte of a character that is no token, in a vocabulary of SentencePiece.
+    Byte,
 }
 
 impl TokenKind {
-    /// GGUF's numbers 1 to 5; 6 (byte fallback) belongs to SentencePiece and not to a byte-level vocabulary.
+    /// GGUF's numbers 1 to 6.
     pub fn from_gguf(number: i32) -> Option<TokenKind> {
         Some(match number {
             1 => TokenKind::Normal,
@@ -41,6 +44,7 @@ impl TokenKind {
             3 => TokenKind::Control,
             4 => TokenKind::UserDefined,
             5 => TokenKind::Unused,
+            6 => TokenKind::Byte,
             _ => return None,
         })
     }
@@ -68,6 +72,30 @@ pub struct Checked {
 }
 
 impl Vocabulary {
+    pub fn from_gguf(metadata: &GgufTokenizer) -> Result<Vocabulary, TokenizerError> {
+        let plain = Vocabulary {
+            tokens: metadata.tokens.clone(),
+            merges: metadata.merges.clone(),
+            bos: metadata.bos_token_id,
+            eos: metadata.eos_token_id.into_iter().collect(),
+            kinds: Vec::new(),
+        };
+        if metadata.token_types.is_empty() {
+            return Ok(plain);
+        }
+        let mut vocabulary = plain.with_gguf_kinds(&metadata.token_types)?;
+        // A chat's turn ends a text as well as the end of all texts does; a file names one of them.
+        const ENDS: [&str; 7] =
+            ["<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<end_of_turn>"];
+        let is_end = |id: &u32| {
+            let ends = ENDS.contains(&vocabulary.tokens[*id as usize].as_str());
+            ends && vocabulary.kind(*id) == TokenKind::Control && !vocabulary.eos.contains(id)
+        };
+        let further: Vec<u32> = (0..vocabulary.tokens.len() as u32).filter(is_end).collect();
+        vocabulary.eos.extend(further);
+        Ok(vocabulary)
+    }
+
     /// Token types as GGUF numbers them.
     pub fn with_gguf_kinds(mut self, numbers: &[i32]) -> Result<Vocabulary, TokenizerError> {
         if numbers.len() != self.tokens.len() {
@@ -93,6 +121,18 @@ impl Vocabulary {
     }
 
     pub fn check(&self) -> Result<Checked, TokenizerError> {
+        self.check_sizes()?;
+        let ids = self.ids()?;
+        Ok(Checked { table: self.table()?, byte_tokens: byte_tokens(&ids)?, merges: self.merge_list(&ids)? })
+    }
+
+    /// Every merge joins two tokens to a third.
+    pub fn check_merges(&self) -> Result<(), TokenizerError> {
+        self.merge_list(&self.ids()?).map(drop)
+    }
+
+    /// What holds of a vocabulary of any kind.
+    pub fn check_sizes(&self) -> Result<(), TokenizerError> {
         let count = self.tokens.len();
         if count == 0 {
             return Err(TokenizerError::Empty);
@@ -108,11 +148,10 @@ impl Vocabulary {
                 return Err(TokenizerError::IdOutOfRange { which, id: id.into(), tokens: count });
             }
         }
-        let ids = self.ids()?;
-        Ok(Checked { table: self.table()?, byte_tokens: byte_tokens(&ids)?, merges: self.merge_list(&ids)? })
+        Ok(())
     }
 
-    fn ids(&self) -> Result<HashMap<&str, u32>, TokenizerError> {
+    pub fn ids(&self) -> Result<HashMap<&str, u32>, TokenizerError> {
         let mut ids = HashMap::with_capacity(self.tokens.len());
         let meant = |(id, _): &(usize, &String)| self.kind(*id as u32) != TokenKind::Unused;
         for (id, token) in self.tokens.iter().enumerate().filter(meant) {
@@ -129,6 +168,9 @@ impl Vocabulary {
             let id = id as u32;
             match self.kind(id) {
                 TokenKind::Normal => table.push(&token_bytes(id, token)?, false),
+                TokenKind::Byte => {
+                    return Err(TokenizerError::UnknownKind { id: id as usize, token: token.clone(), kind: 6 });
+                }
                 TokenKind::UserDefined => table.push(token.as_bytes(), false),
                 TokenKind::Control => table.push(token.as_bytes(), true),
                 TokenKind::Unknown | TokenKind::Unused => table.push(b"", true),

@@ -191,6 +191,10 @@ impl<'a> Header<'a> {
         self.typed(key, "an array of integers", |value| value.as_array().and_then(Array::integers))
     }
 
+    pub fn floats(&self, key: &str) -> Result<Option<impl Iterator<Item = f32> + use<'a>>, Problem> {
+        self.typed(key, "an array of floating-point numbers", |value| value.as_array().and_then(Array::floats))
+    }
+
     fn typed<T>(
         &self,
         key: &str,

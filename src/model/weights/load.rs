@@ -120,7 +120,9 @@ pub(super) fn check(tensors: &[Stored], progress: &mut dyn FnMut(u8)) -> Result<
         for stored in tensor.bytes().chunks(tensor.element.stored_bytes(CHECKED_AT_ONCE)) {
             let values = &mut values[..tensor.element.elements(stored.len())];
             tensor.element.decode(stored, values);
-            check_finite(tensor, values, |index| first + index)?;
+            // Where it happened is found by decoding it to its place.
+            let found = check_finite(tensor, values, |index| first + index);
+            found.map_err(|problem| decode(tensor).err().unwrap_or(problem))?;
             progress.advance(stored.len());
             first += values.len();
         }

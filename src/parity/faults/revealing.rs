@@ -41,8 +41,7 @@ pub const GENERATED: usize = 5;
 impl Trial {
     /// A recipe model with a prompt of so many tokens.
     pub fn recipe(name: &str, configuration: Gpt2Configuration, seed: u64, count: usize) -> Result<Self, TrialError> {
-        let recipe = Recipe::new(configuration, seed)?;
-        let configuration = recipe.configuration().clone();
+        let recipe = Recipe::new(configuration.clone(), seed)?;
         let tokens = (0..count as u64).map(|at| (33 + (at * 37 + seed * 11) % 90) as u32).collect();
         let text = tokenizer_json(configuration.vocab_size);
         let tokenizer = Arc::new(HfJson::from_bytes(text.as_bytes(), Path::new(name), &[END_OF_TEXT])?);

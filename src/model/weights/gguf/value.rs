@@ -194,6 +194,10 @@ impl<'a> Array<'a> {
         })
     }
 
+    pub fn floats(&self) -> Option<impl Iterator<Item = f32> + use<'a>> {
+        self.decoded(self.element == ValueType::F32, |value| value.as_float().map(|number| number as f32))
+    }
+
     fn decoded<T>(
         &self,
         is_this: bool,

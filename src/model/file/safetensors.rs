@@ -1,4 +1,4 @@
-//! A GPT-2 in safetensors: which tensor of which file is which of the model's.
+//! A model in safetensors: which tensor of which file is which of the model's.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{HEAD, Plan, TokenizerSource, read_text};
-use crate::model::configuration::{Gpt2Configuration, Gpt2File};
+use super::{HEAD, Plan, TokenizerSource, read_text, refuse_biases};
+use crate::model::configuration::{Configuration, ConfigurationFile};
 use crate::model::error::{ModelError, Problem};
 use crate::model::json;
 use crate::model::weights::bytes::FileBytes;
@@ -31,7 +31,8 @@ pub(super) fn plan_file(file: &Path) -> Result<Plan, ModelError> {
     let configuration = read_configuration(folder)?;
     let mut tensors = Tensors::new();
     let bytes = FileBytes::map(file).map_err(|problem| problem.of(file))?;
-    let planned = add_tensors(&mut tensors, bytes).and_then(|_| plan(configuration, tensors, find_tokenizer(folder)));
+    let planned = add_tensors(&mut tensors, bytes, prefix(&configuration))
+        .and_then(|_| plan(configuration, tensors, find_tokenizer(folder)));
     planned.map_err(|problem| problem.of(file))
 }
 
@@ -47,7 +48,7 @@ pub(super) fn plan_sharded(index: &Path) -> Result<Plan, ModelError> {
             return Err(Problem::MissingShard { shard }.of(index));
         }
         let bytes = FileBytes::map(&file).map_err(|problem| problem.of(&file))?;
-        let there = add_tensors(&mut tensors, bytes).map_err(|problem| problem.of(&file))?;
+        let there = add_tensors(&mut tensors, bytes, prefix(&configuration)).map_err(|problem| problem.of(&file))?;
         if let Some(tensor) = names.into_iter().find(|name| !there.contains(name)) {
             return Err(Problem::NotInShard { tensor, shard }.of(index));
         }
@@ -56,19 +57,19 @@ pub(super) fn plan_sharded(index: &Path) -> Result<Plan, ModelError> {
 }
 
 pub(super) fn plan_bytes(bytes: Arc<FileBytes>, config: &str, tokenizer: TokenizerSource) -> Result<Plan, Problem> {
-    let configuration = Gpt2Configuration::from_json(config)?;
+    let configuration = ConfigurationFile::parse(config)?;
     let mut tensors = Tensors::new();
-    add_tensors(&mut tensors, bytes)?;
+    add_tensors(&mut tensors, bytes, prefix(&configuration))?;
     plan(configuration, tensors, tokenizer)
 }
 
-fn read_configuration(folder: &Path) -> Result<Gpt2File, ModelError> {
+fn read_configuration(folder: &Path) -> Result<ConfigurationFile, ModelError> {
     let file = folder.join("config.json");
     let text = read_text(&file, MAX_CONFIGURATION_BYTES)?;
-    Gpt2Configuration::from_json(&text).map_err(|problem| problem.of(file))
+    ConfigurationFile::parse(&text).map_err(|problem| problem.of(file))
 }
 
-fn find_tokenizer(folder: &Path) -> TokenizerSource {
+pub(super) fn find_tokenizer(folder: &Path) -> TokenizerSource {
     let [json, vocabulary, merges] = ["tokenizer.json", "vocab.json", "merges.txt"].map(|name| folder.join(name));
     // What is there and is no file is refused by name where it is read, and not taken for absent.
     let there = |path: &Path| path.symlink_metadata().is_ok();
@@ -103,13 +104,21 @@ fn read_index(text: &str) -> Result<BTreeMap<String, Vec<String>>, Problem> {
     Ok(shards)
 }
 
-/// Reads one file's header into the whole; the names as that file has them.
-fn add_tensors(tensors: &mut Tensors, file: Arc<FileBytes>) -> Result<Vec<String>, Problem> {
+/// What stands before the names of everything but the head, where a model was saved with it.
+fn prefix(file: &ConfigurationFile) -> &'static str {
+    match file.configuration {
+        Configuration::Gpt2(_) => "transformer.",
+        Configuration::Llama(_) => "model.",
+    }
+}
+
+/// Reads one file's header into the whole; gives the names as that file has them.
+fn add_tensors(tensors: &mut Tensors, file: Arc<FileBytes>, prefix: &str) -> Result<Vec<String>, Problem> {
     let header = safetensors::read(&file)?;
     let mut names = Vec::with_capacity(header.tensors.len());
     for entry in header.tensors {
         names.push(entry.name.clone());
-        let plain = entry.name.strip_prefix("transformer.").unwrap_or(&entry.name).to_string();
+        let plain = entry.name.strip_prefix(prefix).unwrap_or(&entry.name).to_string();
         if tensors.contains_key(&plain) {
             return Err(Problem::Duplicate { kind: "tensor", name: plain });
         }
@@ -118,7 +127,7 @@ fn add_tensors(tensors: &mut Tensors, file: Arc<FileBytes>) -> Result<Vec<String
     Ok(names)
 }
 
-fn plan(file: Gpt2File, mut found: Tensors, tokenizer_source: TokenizerSource) -> Result<Plan, Problem> {
+fn plan(file: ConfigurationFile, mut found: Tensors, tokenizer_source: TokenizerSource) -> Result<Plan, Problem> {
     let configuration = file.configuration;
     let mut tensors = Vec::new();
     for (name, shape) in configuration.tensors() {
@@ -127,28 +136,21 @@ fn plan(file: Gpt2File, mut found: Tensors, tokenizer_source: TokenizerSource) -
     }
     match found.remove(HEAD) {
         Some(head) => {
-            let shape = vec![configuration.vocab_size, configuration.n_embd];
+            let shape = vec![configuration.vocab_size(), configuration.n_embd()];
             tensors.push(stored(HEAD.into(), shape, head)?);
         }
         None if file.tied => {}
         None => return Err(Problem::MissingTensor { tensor: HEAD.into() }),
     }
-    let unused = found.into_keys().filter(|name| !is_mask_buffer(name)).collect();
+    let unused: Vec<String> = found.into_keys().filter(|name| !is_buffer(name)).collect();
+    refuse_biases(&configuration, &unused)?;
     let end_of_text = file.end_of_text;
-    Ok(Plan {
-        name: None,
-        configuration: configuration.into(),
-        end_of_text,
-        tensors,
-        quant_kind: None,
-        tokenizer_source,
-        unused,
-    })
+    Ok(Plan { name: None, configuration, end_of_text, tensors, quant_kind: None, tokenizer_source, unused })
 }
 
-/// Constants that older files carry along: the causal mask and its fill value.
-fn is_mask_buffer(name: &str) -> bool {
-    name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias")
+/// Constants that older files carry along: the causal mask, its fill value, and rotary frequencies.
+fn is_buffer(name: &str) -> bool {
+    [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"].iter().any(|buffer| name.ends_with(buffer))
 }
 
 fn stored(name: String, shape: Vec<usize>, found: Found) -> Result<Stored, Problem> {
