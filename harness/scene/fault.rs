@@ -43,8 +43,8 @@ fn transplant(name: &str) -> Result<Transplant, Finding> {
     };
     let recipe = Recipe::new(configuration, 1).map_err(|error| problem(&error.to_string()))?;
     let weights = recipe.weights();
-    let model =
-        crate::parity::oracle::Model { configuration: recipe.configuration(), weights: &weights, tokenizer: None };
+    let configuration = recipe.configuration().clone().into();
+    let model = crate::parity::oracle::Model { configuration: &configuration, weights: &weights, tokenizer: None };
     let diff = crate::parity::diff::diff(&honest, &found, crate::parity::diff::Options::default());
     let first = diff.first.as_ref().map(|first| first.place.name());
     Ok(Transplant { first, diagnosis: diagnose(&model, Some(&honest), &found) })
