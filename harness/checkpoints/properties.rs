@@ -56,11 +56,11 @@ fn mean_and_variance(row: &[f64]) -> (f64, f64) {
 }
 
 fn normalised(capture: &Capture, reference: &Reference) -> Result<(), Finding> {
-    let c = reference.configuration.n_embd;
+    let c = reference.file.configuration.n_embd();
     let weight =
         |name: &str| reference.file.weights.get(name, &[c]).map_err(|error| Finding::error(name, error.to_string()));
     let (scale, shift) = (weight("h.0.ln_1.weight")?, weight("h.0.ln_1.bias")?);
-    let epsilon = reference.configuration.layer_norm_epsilon;
+    let epsilon = reference.model().epsilon();
     let (input, output) = (optional(capture, "cp00.embed")?, tensor(capture, "cp01.ln_1")?);
     for (t, (x, y)) in rows(input).iter().zip(rows(output)).enumerate() {
         // a scale of nothing can't be undone
@@ -168,7 +168,7 @@ fn distribution(capture: &Capture, _: &Reference) -> Result<(), Finding> {
 }
 
 fn wide(capture: &Capture, reference: &Reference, name: &str) -> Result<(), Finding> {
-    let shape = vec![capture.manifest.token_ids.len(), reference.configuration.n_inner];
+    let shape = vec![capture.manifest.token_ids.len(), reference.file.configuration.n_inner()];
     let found = &tensor(capture, name)?.shape;
     if *found == shape {
         Ok(())

@@ -4,14 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::harness::Finding;
-use crate::model::Gpt2Configuration;
 use crate::model::file::{self, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer};
 use crate::parity::Capture;
 use crate::parity::oracle::{self, Honest, Model, Request, Tensor};
 
 pub struct Reference {
-    pub configuration: Gpt2Configuration,
     pub file: ModelFile,
     tokenizer: Arc<dyn Tokenizer>,
 }
@@ -38,14 +36,17 @@ impl Reference {
             Finding::unimplemented("a model file that the reference can read", format!("{}: {error}", path.display()))
         };
         let file = file::open(path, &mut |_| {}).map_err(|error| problem(&error))?;
-        let configuration = file.configuration.gpt2("the f64 reference").map_err(|error| problem(&error))?.clone();
-        let tokenizer =
-            tokenizer::open(&file.tokenizer_source, configuration.eos_token_id).map_err(|error| problem(&error))?;
-        Ok(Reference { configuration, file, tokenizer })
+        let tokenizer = tokenizer::open(&file.tokenizer_source, file.configuration.eos_token_id())
+            .map_err(|error| problem(&error))?;
+        Ok(Reference { file, tokenizer })
     }
 
     pub fn model(&self) -> Model<'_> {
-        Model { configuration: &self.configuration, weights: &self.file.weights, tokenizer: Some(&*self.tokenizer) }
+        Model {
+            configuration: &self.file.configuration,
+            weights: &self.file.weights,
+            tokenizer: Some(&*self.tokenizer),
+        }
     }
 
     pub fn encode(&self, text: &str) -> Vec<u32> {

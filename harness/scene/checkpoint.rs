@@ -97,7 +97,7 @@ impl Scene {
         // the text of all tokens but the last, and another after it
         let stem = reference.text(&ids[..ids.len() - 1]);
         let candidates =
-            (0..reference.configuration.vocab_size as u32).map(|id| format!("{stem}{}", reference.text(&[id])));
+            (0..reference.file.configuration.vocab_size() as u32).map(|id| format!("{stem}{}", reference.text(&[id])));
         let found = candidates.into_iter().find(|other| same_but_last(other));
         let prompt =
             found.ok_or_else(|| Finding::error("a prompt that differs in its last token only", format!("{text:?}")))?;
@@ -109,7 +109,7 @@ impl Scene {
         if ModelFormat::of(&path) == ModelFormat::Gguf {
             return Err(Finding::unimplemented("a model file whose heads can be turned", "a GGUF file"));
         }
-        let heads = self.capture_reference()?.configuration.n_head;
+        let heads = self.capture_reference()?.file.configuration.n_head();
         let turned = models::rewrite(&path, &folder, |tensors| models::turn_heads(tensors, heads))?;
         let prompt = self.captures.prompt.clone();
         self.capture_path(&turned, &prompt)

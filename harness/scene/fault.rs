@@ -43,6 +43,7 @@ fn transplant(name: &str) -> Result<Transplant, Finding> {
     };
     let recipe = Recipe::new(configuration.clone(), 1).map_err(|error| problem(&error.to_string()))?;
     let weights = recipe.weights();
+    let configuration = recipe.configuration().clone();
     let model = crate::parity::oracle::Model { configuration: &configuration, weights: &weights, tokenizer: None };
     let diff = crate::parity::diff::diff(&honest, &found, crate::parity::diff::Options::default());
     let first = diff.first.as_ref().map(|first| first.place.name());

@@ -259,6 +259,6 @@ fn perturb(path: &Path, original: &Reference, folder: &Path) -> Result<PathBuf, 
         }
         (name.to_owned(), weight.shape().to_vec(), values)
     });
-    let written = model_files::write_like(path, original.configuration.n_layer, tensors.collect(), folder);
+    let written = model_files::write_like(path, original.file.configuration.n_layer(), tensors.collect(), folder);
     written.map_err(|error| Finding::error("perturbed weights on disk", error.to_string()))
 }

@@ -7,8 +7,9 @@ use llorch::backend::candle::device::Place;
 use llorch::backend::{
     BackendError, CancelFlag, Finished, InferenceBackend, Job, Prompt, SamplingParameters, Scope, TokenSink,
 };
-use llorch::model::Gpt2Configuration;
-use llorch::model::recipe::{OutputFormat, Recipe, Size};
+use llorch::model::configuration::LlamaArchitecture;
+use llorch::model::recipe::{LlamaSize, OutputFormat, Recipe, Size};
+use llorch::model::{Configuration, Gpt2Configuration};
 use llorch::parity::capture::{Capture, Values};
 use llorch::parity::oracle;
 use tempfile::TempDir;
@@ -25,6 +26,10 @@ pub const TESTS: &[(&str, fn())] = &[
 
 fn recipe(sizes: Gpt2Configuration) -> Recipe {
     Recipe::new(sizes, 3).expect("sound")
+}
+
+fn llama(architecture: LlamaArchitecture, size: Size) -> Recipe {
+    Recipe::llama(LlamaSize::of(architecture, size).expect("there is one"), 3).expect("sound")
 }
 
 fn odd() -> Gpt2Configuration {
@@ -70,8 +75,8 @@ impl TokenSink for Heard {
 }
 
 /// Ids that visit the whole vocabulary, in an order of their own.
-fn ids(count: usize, sizes: &Gpt2Configuration) -> Vec<u32> {
-    (0..count).map(|at| ((at * 97 + at * at * 31 + 5) % sizes.vocab_size) as u32).collect()
+fn ids(count: usize, sizes: &Configuration) -> Vec<u32> {
+    (0..count).map(|at| ((at * 97 + at * at * 31 + 5) % sizes.vocab_size()) as u32).collect()
 }
 
 fn job(ids: Vec<u32>, max_tokens: u32) -> Job {
@@ -122,22 +127,28 @@ fn differences(recipe: &Recipe, capture: &Capture, ids: &[u32]) -> Vec<(String, 
 }
 
 fn every_station_as_the_oracle_has_it() {
-    for (sizes, count) in [(odd(), 1), (odd(), 40), (long(), 600), (Size::Tiny.configuration(), 30)] {
-        let recipe = recipe(sizes);
+    use LlamaArchitecture::{Llama, Qwen2};
+    let gpt2 = [(odd(), 1), (odd(), 40), (long(), 600), (Size::Tiny.configuration(), 30)];
+    let gpt2 = gpt2.map(|(sizes, count)| (recipe(sizes), count));
+    let others = [Llama, Qwen2].into_iter().flat_map(|architecture| {
+        [(Size::Tiny, 30), (Size::Odd, 1), (Size::Odd, 40)].map(|(size, count)| (llama(architecture, size), count))
+    });
+    for (recipe, count) in gpt2.into_iter().chain(others) {
         let prompt = ids(count, recipe.configuration());
         let (_, capture) = captured(&mut backend(&recipe), &job(prompt.clone(), 1));
         for (name, worst) in differences(&recipe, &capture, &prompt) {
             // logits are sums over the width of everything before
             let limit = if name.ends_with("logits") { 5e-5 } else { 1e-5 };
-            assert!(worst < limit, "{name} with {count} tokens: {worst:e}");
+            let architecture = recipe.configuration().architecture();
+            assert!(worst < limit, "{name} of a {architecture} with {count} tokens: {worst:e}");
         }
     }
 }
 
 fn it_can_fail() {
     let recipe = recipe(odd());
-    let (_, capture) = captured(&mut backend(&recipe), &job(ids(9, &odd()), 1));
-    let mut other = ids(9, &odd());
+    let (_, capture) = captured(&mut backend(&recipe), &job(ids(9, recipe.configuration()), 1));
+    let mut other = ids(9, recipe.configuration());
     other[8] += 1;
     let worst = differences(&recipe, &capture, &other);
     assert!(worst.iter().any(|(name, worst)| name == "cp00.embed" && *worst > 1e-3), "{worst:?}");
@@ -156,13 +167,16 @@ fn a_tap_changes_no_bit() {
 }
 
 fn formats_agree() {
-    let recipe = recipe(odd());
-    let job = job(ids(20, recipe.configuration()), 15);
-    let texts = [OutputFormat::Safetensors, OutputFormat::Gguf].map(|format| {
-        let (_folder, path) = written(&recipe, format);
-        run(&mut opened(&path), &job).expect("runs").0
-    });
-    assert_eq!(texts[0], texts[1]);
+    let llama = llama(LlamaArchitecture::Llama, Size::Odd);
+    let qwen2 = self::llama(LlamaArchitecture::Qwen2, Size::Odd);
+    for recipe in [recipe(odd()), llama, qwen2] {
+        let job = job(ids(20, recipe.configuration()), 15);
+        let texts = [OutputFormat::Safetensors, OutputFormat::Gguf].map(|format| {
+            let (_folder, path) = written(&recipe, format);
+            run(&mut opened(&path), &job).expect("runs").0
+        });
+        assert_eq!(texts[0], texts[1]);
+    }
 }
 
 fn cancelled_job_leaves_nothing() {

@@ -182,10 +182,10 @@ fn size_is_known_before() {
         let of_the_pass = |name: &str| !["cp10", "cp11", "cp12"].iter().any(|after| name.starts_with(after));
         let kept = capture.tensors.iter().filter(|(name, _)| of_the_pass(name));
         let bytes: usize = kept.map(|(_, tensor)| 4 * tensor.count()).sum();
-        assert_eq!(scope.bytes(&Size::Odd.configuration(), generation.prompt_ids.len()), bytes as u64);
+        assert_eq!(scope.bytes(&Size::Odd.configuration().into(), generation.prompt_ids.len()), bytes as u64);
     }
     let huge = Scope { every_layer: true, steps: usize::MAX };
-    assert_eq!(huge.bytes(&Size::Odd.configuration(), 1 << 40), u64::MAX, "said, not wrapped");
+    assert_eq!(huge.bytes(&Size::Odd.configuration().into(), 1 << 40), u64::MAX, "said, not wrapped");
 }
 
 fn the_text_is_the_same() {

@@ -39,7 +39,7 @@ const SHAPES: [(Sizes, usize); 9] = [
 fn differences(sizes: &Gpt2Configuration, count: usize, instructions: Instructions) -> Vec<(String, f64)> {
     let model = model(sizes, 7);
     let tokens = tokens(sizes, 11, count);
-    let trace = oracle::trace(sizes, &weights(sizes, 7), &tokens).expect("the oracle runs");
+    let trace = oracle::trace(&sizes.clone().into(), &weights(sizes, 7), &tokens).expect("the oracle runs");
     let mut recorder = Recorder::new(true);
     let (mut cache, mut scratch) = (model.cache(), Scratch::new(sizes, 1, instructions));
     model.forward(&tokens, &mut cache, &mut scratch, LogitRows::All, &mut recorder, &|| false).expect("the pass runs");
@@ -84,7 +84,8 @@ fn every_instruction_set() {
 
 fn softmax_of_masked_scores_is_the_probabilities() {
     let sizes = configuration((1, 2, 8, 16, 30));
-    let trace = oracle::trace(&sizes, &weights(&sizes, 3), &tokens(&sizes, 3, 6)).expect("the oracle runs");
+    let trace =
+        oracle::trace(&sizes.clone().into(), &weights(&sizes, 3), &tokens(&sizes, 3, 6)).expect("the oracle runs");
     let masked = trace.get("cp04.scores_masked").expect("a station");
     let probabilities = oracle::softmax(&oracle::causal_mask(trace.get("cp04.scores").expect("a station"), 0));
     assert_eq!(&probabilities, trace.get("cp05.probs").expect("a station"));
@@ -100,7 +101,7 @@ fn it_can_fail() {
     let sizes = configuration((1, 2, 8, 16, 30));
     let tokens = tokens(&sizes, 3, 6);
     let other = Gpt2Configuration { layer_norm_epsilon: 1e-3, ..sizes.clone() };
-    let trace = oracle::trace(&other, &weights(&sizes, 7), &tokens).expect("the oracle runs");
+    let trace = oracle::trace(&other.into(), &weights(&sizes, 7), &tokens).expect("the oracle runs");
     let model = model(&sizes, 7);
     let mut scratch = Scratch::new(&sizes, 1, Instructions::detect());
     let logits = model
@@ -115,7 +116,7 @@ fn it_can_fail() {
 fn chunks_and_cache_equal_one_pass() {
     let sizes = configuration((3, 3, 5, 20, 50));
     let weights = weights(&sizes, 7);
-    let model = oracle::Model { configuration: &sizes, weights: &weights, tokenizer: None };
+    let model = oracle::Model { configuration: &sizes.clone().into(), weights: &weights, tokenizer: None };
     let tokens = tokens(&sizes, 5, 9);
     let whole = oracle::run(&model, &Request { tokens: &tokens, every_layer: true, ..Request::default() }, &Honest)
         .expect("the oracle runs");
@@ -137,7 +138,7 @@ fn chunks_and_cache_equal_one_pass() {
 fn generation_equals_recomputation() {
     let sizes = Gpt2Configuration { eos_token_id: None, ..configuration((2, 2, 8, 24, 60)) };
     let weights = weights(&sizes, 9);
-    let model = oracle::Model { configuration: &sizes, weights: &weights, tokenizer: None };
+    let model = oracle::Model { configuration: &sizes.clone().into(), weights: &weights, tokenizer: None };
     let prompt = tokens(&sizes, 6, 5);
     let run = |tokens: &[u32], generate| {
         let request = Request { tokens, generate, steps: 2, ..Request::default() };
@@ -167,7 +168,7 @@ fn the_fast_engine_has_nothing_to_diagnose() {
         let tensors =
             captured.map(|(name, seen)| (name.clone(), Tensor::f32(&seen.shape, seen.values.clone()))).collect();
         let manifest = Manifest { token_ids: tokens.clone(), ..Manifest::default() };
-        let oracle = oracle::Model { configuration: &sizes, weights: &weights, tokenizer: None };
+        let oracle = oracle::Model { configuration: &sizes.clone().into(), weights: &weights, tokenizer: None };
         let diagnosis = diagnose(&oracle, None, &Capture { manifest, tensors });
         assert!(diagnosis.findings.is_empty() && diagnosis.not_isolated.is_empty(), "{shape:?}: {diagnosis}");
     }
@@ -176,7 +177,8 @@ fn the_fast_engine_has_nothing_to_diagnose() {
 fn bad_tokens_are_refused() {
     let sizes = configuration((1, 1, 4, 6, 10));
     let weights = weights(&sizes, 1);
-    let told = |tokens: &[u32]| oracle::trace(&sizes, &weights, tokens).expect_err("a refusal").to_string();
+    let told =
+        |tokens: &[u32]| oracle::trace(&sizes.clone().into(), &weights, tokens).expect_err("a refusal").to_string();
     assert_eq!(told(&[]), "there are no tokens to compute");
     assert_eq!(told(&[3, 10]), "token 10 is not in the vocabulary of 10");
     assert_eq!(told(&[1; 7]), "7 positions are needed, and the context has 6");

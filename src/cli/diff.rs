@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use crate::harness::exit::Exit;
 use crate::harness::tiny_model;
-use crate::model::Gpt2Configuration;
 use crate::model::digest::model_digest;
 use crate::model::file::{self, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer};
@@ -166,14 +165,17 @@ fn told(flags: &Flags, diff: &Diff) -> Result<String, Exit> {
 
 /// The model that both captures ran, for the reference.
 struct Loaded {
-    configuration: Gpt2Configuration,
     file: ModelFile,
     tokenizer: Option<Arc<dyn Tokenizer>>,
 }
 
 impl Loaded {
     fn model(&self) -> Model<'_> {
-        Model { configuration: &self.configuration, weights: &self.file.weights, tokenizer: self.tokenizer.as_deref() }
+        Model {
+            configuration: &self.file.configuration,
+            weights: &self.file.weights,
+            tokenizer: self.tokenizer.as_deref(),
+        }
     }
 }
 
@@ -181,13 +183,12 @@ impl Loaded {
 fn load(flags: &Flags, reference: &Capture, found: &Capture) -> Result<Option<Loaded>, Exit> {
     let digest = [reference, found].map(|capture| capture.manifest.model_digest.clone());
     let opened = |file: ModelFile| {
-        let configuration = file.configuration.gpt2("the f64 reference").map_err(|problem| complain(&problem))?.clone();
-        let tokenizer = tokenizer::open(&file.tokenizer_source, configuration.eos_token_id).ok();
-        Ok(Some(Loaded { configuration, file, tokenizer }))
+        let tokenizer = tokenizer::open(&file.tokenizer_source, file.configuration.eos_token_id()).ok();
+        Loaded { file, tokenizer }
     };
     let Some(path) = &flags.model else {
         let embedded = tiny_model::open().ok().filter(|file| digest.contains(&model_digest(&file.weights)));
-        return embedded.map_or(Ok(None), opened);
+        return Ok(embedded.map(opened));
     };
     let file = file::open(path, &mut |_| {}).map_err(|problem| complain(&problem))?;
     let own = model_digest(&file.weights);
@@ -202,7 +203,7 @@ fn load(flags: &Flags, reference: &Capture, found: &Capture) -> Result<Option<Lo
         eprintln!("llorch: --model: {} has the digest {own}, and a capture is of a model with {other}", path.display());
         return Err(Exit::Usage);
     }
-    opened(file)
+    Ok(Some(opened(file)))
 }
 
 /// What is pending is taken, or thrown away.

@@ -8,7 +8,7 @@ use crate::parity::capture::Capture;
 use crate::parity::oracle::{Cache, Feed, Given, Honest, Model, Operations, Pass, Tensor};
 use crate::parity::{Place, Profile};
 
-/// The tensors of a trace that have a place in a GPT-2.
+/// The tensors of a trace that have a place in the model.
 pub struct Found<'a> {
     pub model: Model<'a>,
     pub tensors: BTreeMap<Place, Rc<Tensor>>,
@@ -29,7 +29,7 @@ impl<'a> Found<'a> {
     pub fn new(model: Model<'a>, capture: &Capture) -> Self {
         let place = |(name, tensor): (&String, &crate::parity::capture::Tensor)| {
             let place = Place::of_name(name)?;
-            let known = place.layer < model.configuration.n_layer;
+            let known = place.layer < model.configuration.n_layer() && model.has(place.station);
             known
                 .then(|| (place, Rc::new(Tensor { shape: tensor.shape.clone(), values: tensor.to_f64().into_owned() })))
         };
@@ -56,20 +56,21 @@ impl<'a> Found<'a> {
     /// The shape that a station's tensor has in a pass of this trace.
     fn shape(&self, place: Place) -> Vec<usize> {
         let configuration = self.model.configuration;
-        let (h, c, d) = (configuration.n_head, configuration.n_embd, configuration.head_size());
+        let (h, c, d) = (configuration.n_head(), configuration.n_embd(), configuration.head_size());
+        let kv = configuration.n_kv_head();
         let (t, n) = (self.tokens.len(), self.start + self.tokens.len() + place.step);
         match place.station {
-            Station::Query | Station::Key | Station::Value | Station::QueryRotated | Station::KeyRotated => {
-                vec![t, h, d]
-            }
-            Station::CachedKeys | Station::CachedValues => vec![n, h, d],
+            Station::Query | Station::QueryRotated => vec![t, h, d],
+            Station::Key | Station::Value | Station::KeyRotated => vec![t, kv, d],
+            Station::CachedKeys | Station::CachedValues => vec![n, kv, d],
+            Station::Merged => vec![t, h * d],
             Station::Scores | Station::ScoresMasked | Station::Probabilities => vec![h, t, n],
             Station::FeedForwardHidden | Station::Gelu | Station::Gate | Station::Up | Station::GatedProduct => {
-                vec![t, configuration.n_inner]
+                vec![t, configuration.n_inner()]
             }
-            Station::Logits => vec![t, configuration.vocab_size],
+            Station::Logits => vec![t, configuration.vocab_size()],
             Station::SelectedLogits | Station::SoftmaxHalf | Station::SoftmaxOne | Station::SoftmaxTwo => {
-                vec![configuration.vocab_size]
+                vec![configuration.vocab_size()]
             }
             Station::Argmax => vec![1],
             _ => vec![t, c],
@@ -107,7 +108,7 @@ impl<'a> Found<'a> {
     /// The cache before a pass, as the trace shows it, and for which layers that is known. Before the prefill it is empty, but
     /// for the part that an earlier chunk filled.
     fn past(&self, step: usize) -> (Cache, Vec<bool>) {
-        let layers = self.model.configuration.n_layer;
+        let layers = self.model.configuration.n_layer();
         let filled = self.start + if step > 0 { self.tokens.len() + step - 1 } else { 0 };
         let shown = step.saturating_sub(1);
         let mut cache = Cache::new(&self.model, self.start + self.tokens.len() + step + 1);

@@ -270,7 +270,7 @@ impl Case<'_> {
     /// Two faults at once in steps that can't be taken apart, or on one step.
     fn pairs(&self) -> Option<[Named; 2]> {
         let candidates = self.candidates();
-        let c = self.found.model.configuration.n_embd as f64;
+        let c = self.found.model.configuration.n_embd() as f64;
         let rows = self.found.tokens.len() as f64;
         let steps = self.honest.stations.len().max(1) as f64;
         let count = (candidates.len() * candidates.len()) as f64 / 2.0;

@@ -119,8 +119,9 @@ impl<'a> Case<'a> {
             return Some("the sign is the other way round: found = −right".to_owned());
         }
         let configuration = self.found.model.configuration;
-        let (c, d, h) = (configuration.n_embd as f64, configuration.head_size() as f64, configuration.n_head as f64);
-        let l = configuration.n_layer as f64;
+        let (c, d, h) =
+            (configuration.n_embd() as f64, configuration.head_size() as f64, configuration.n_head() as f64);
+        let l = configuration.n_layer() as f64;
         let names = [
             (2.0, "2: added twice, or a missing ½"),
             (0.5, "½"),

@@ -93,7 +93,7 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
     // The text is no tensor: where it alone differs, it is what shows the fault.
     let other_text = reference.manifest.generated_text != found.manifest.generated_text;
     let first = differing.first().map(|place| place.name()).or_else(|| other_text.then(|| TEXT.to_owned()));
-    let mut expected = entry.shows_in(trial.configuration.n_layer);
+    let mut expected = entry.shows_in(trial.configuration.n_layer());
     // Of tensors with two names, the first in the order of execution.
     if let Some(layer) = expected.strip_prefix("cp08.block.").and_then(|layer| layer.parse::<usize>().ok()) {
         expected = Place::new(crate::layers::Station::Block, layer, 0).name();

@@ -8,14 +8,14 @@ use super::Reveal;
 use crate::model::error::Problem;
 use crate::model::recipe::{END_OF_TEXT, Recipe, Size, tokenizer_json};
 use crate::model::tokenizer::{HfJson, Tokenizer, TokenizerError};
-use crate::model::{Gpt2Configuration, ModelError, Weight, Weights};
+use crate::model::{Configuration, Gpt2Configuration, ModelError, Weight, Weights};
 use crate::parity::oracle::{Honest, Model, OracleError, Request, run};
 
 /// A model with a prompt.
 #[derive(Clone)]
 pub struct Trial {
     pub name: String,
-    pub configuration: Gpt2Configuration,
+    pub configuration: Configuration,
     pub weights: Weights,
     pub tokenizer: Arc<dyn Tokenizer>,
     pub tokens: Vec<u32>,
@@ -41,9 +41,10 @@ pub const GENERATED: usize = 5;
 impl Trial {
     /// A recipe model with a prompt of so many tokens.
     pub fn recipe(name: &str, configuration: Gpt2Configuration, seed: u64, count: usize) -> Result<Self, TrialError> {
-        let recipe = Recipe::new(configuration.clone(), seed)?;
+        let recipe = Recipe::new(configuration, seed)?;
+        let configuration = recipe.configuration().clone();
         let tokens = (0..count as u64).map(|at| (33 + (at * 37 + seed * 11) % 90) as u32).collect();
-        let text = tokenizer_json(configuration.vocab_size);
+        let text = tokenizer_json(configuration.vocab_size());
         let tokenizer = Arc::new(HfJson::from_bytes(text.as_bytes(), Path::new(name), &[END_OF_TEXT])?);
         Ok(Self { name: name.to_owned(), weights: recipe.weights(), tokenizer, configuration, tokens, start: 0 })
     }
@@ -96,7 +97,7 @@ impl Trial {
         let wte = self.model().token_embedding()?;
         let width = wte.shape()[1];
         let free = |id: &u32| *id != best && !self.tokens.contains(id);
-        let other = (0..self.configuration.vocab_size as u32).rev().find(free).unwrap_or(0);
+        let other = (0..self.configuration.vocab_size() as u32).rev().find(free).unwrap_or(0);
         let mut values = wte.values().to_vec();
         values.copy_within(best as usize * width..(best as usize + 1) * width, other as usize * width);
         self.weights = self.weights.clone().with("wte.weight", Weight::from_vec(wte.shape().to_vec(), values));

@@ -1,4 +1,4 @@
-//! GPT-2 once more, in f64 and as plainly as it can be said: no blocks, no threads, every tensor a new one.
+//! The models once more (GPT-2; Llama and Qwen2), in f64 and as plainly as it can be said: no blocks, no threads, every tensor a new one.
 //!
 //! It shares nothing with the fast pass but the weights, so that a mistake would have to be made twice to go unseen.
 //!
@@ -9,6 +9,8 @@
 //!
 //! Everything is generic over [`Operations`], of which this module has one, [`Honest`]: the model as it is.
 
+mod gpt2;
+mod llama;
 mod operations;
 mod pass;
 mod run;
@@ -19,8 +21,10 @@ pub use pass::{Cache, Given, Nothing, Pass, written};
 pub use run::{Request, Run, run, trace};
 pub use stations::{Feed, Honest, Operations, honest, temperature};
 
+use crate::layers::Station;
+use crate::model::configuration::HEAD;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::{Gpt2Configuration, ModelError, Weight, Weights};
+use crate::model::{Configuration, ModelError, Weight, Weights};
 
 /// A tensor, row-major.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,35 +86,66 @@ impl Tensor {
 /// What the reference computes with.
 #[derive(Clone, Copy)]
 pub struct Model<'a> {
-    pub configuration: &'a Gpt2Configuration,
+    pub configuration: &'a Configuration,
     pub weights: &'a Weights,
     /// For the text of a generation, where it is wanted.
     pub tokenizer: Option<&'a dyn Tokenizer>,
 }
-
-/// Among the weights only where the head is not the embedding.
-const HEAD: &str = "lm_head.weight";
 
 impl Model<'_> {
     pub fn weight(&self, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
         self.weights.get(name, shape)
     }
 
-    /// wte: [V, C]
+    /// [V, C]
     pub fn token_embedding(&self) -> Result<Weight, ModelError> {
-        self.weight("wte.weight", &[self.configuration.vocab_size, self.configuration.n_embd])
+        self.weight(self.configuration.embedding(), &[self.configuration.vocab_size(), self.configuration.n_embd()])
+    }
+
+    /// Whether the head is not the embedding.
+    pub fn has_own_head(&self) -> bool {
+        self.weights.has(HEAD)
     }
 
     /// The token embedding's own memory, as a rule: [V, C]
     pub fn head(&self) -> Result<Weight, ModelError> {
-        let name = if self.weights.has(HEAD) { HEAD } else { "wte.weight" };
-        self.weight(name, &[self.configuration.vocab_size, self.configuration.n_embd])
+        if !self.has_own_head() {
+            return self.token_embedding();
+        }
+        self.weight(HEAD, &[self.configuration.vocab_size(), self.configuration.n_embd()])
+    }
+
+    /// Inside the root of every norm.
+    pub fn epsilon(&self) -> f64 {
+        match self.configuration {
+            Configuration::Gpt2(sizes) => sizes.layer_norm_epsilon,
+            Configuration::Llama(sizes) => sizes.rms_norm_epsilon,
+        }
+    }
+
+    /// Whether the model computes it at all.
+    pub fn has(&self, station: Station) -> bool {
+        match station {
+            Station::QueryRotated | Station::KeyRotated | Station::Gate | Station::Up | Station::GatedProduct => {
+                matches!(self.configuration, Configuration::Llama(_))
+            }
+            Station::FeedForwardHidden | Station::Gelu => matches!(self.configuration, Configuration::Gpt2(_)),
+            _ => true,
+        }
+    }
+
+    /// The queries, and the keys, that attention works with.
+    pub fn attended(&self) -> [Station; 2] {
+        match self.configuration {
+            Configuration::Gpt2(_) => [Station::Query, Station::Key],
+            Configuration::Llama(_) => [Station::QueryRotated, Station::KeyRotated],
+        }
     }
 
     pub fn ends_text(&self, id: u32) -> bool {
         match self.tokenizer {
             Some(tokenizer) => tokenizer.is_end_of_text(id),
-            None => self.configuration.eos_token_id == Some(id),
+            None => self.configuration.eos_token_id() == Some(id),
         }
     }
 }

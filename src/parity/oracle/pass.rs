@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::{Model, Operations, OracleError, Tensor};
 use crate::layers::Station;
-use crate::model::{ModelError, Weight};
+use crate::model::{Configuration, ModelError, Weight};
 
 /// Tensors that a pass takes as they are instead of computing them: those of a trace under test.
 pub trait Given {
@@ -23,7 +23,7 @@ impl Given for Nothing {
     }
 }
 
-/// k and v of each layer: [capacity, H, D], zero where nothing was written.
+/// k and v of each layer: [capacity, KV, D], zero where nothing was written.
 #[derive(Clone, Debug)]
 pub struct Cache {
     pub keys: Vec<Rc<Tensor>>,
@@ -33,9 +33,9 @@ pub struct Cache {
 impl Cache {
     pub fn new(model: &Model<'_>, capacity: usize) -> Self {
         let configuration = model.configuration;
-        let shape = [capacity, configuration.n_head, configuration.head_size()];
+        let shape = [capacity, configuration.n_kv_head(), configuration.head_size()];
         let empty = Rc::new(Tensor::zeros(&shape));
-        let empty: Vec<Rc<Tensor>> = (0..configuration.n_layer).map(|_| Rc::clone(&empty)).collect();
+        let empty: Vec<Rc<Tensor>> = (0..configuration.n_layer()).map(|_| Rc::clone(&empty)).collect();
         Self { keys: empty.clone(), values: empty }
     }
 }
@@ -45,7 +45,7 @@ pub struct Pass<'a, O> {
     pub model: Model<'a>,
     pub operations: &'a O,
     pub tokens: &'a [u32],
-    /// Of the first token, among the learned positions.
+    /// Of the first token, by which it is embedded or turned.
     pub position: usize,
     /// Of the first token, in the cache.
     pub start: usize,
@@ -72,7 +72,7 @@ impl<'a, O: Operations> Pass<'a, O> {
         past: &'a Cache,
         given: &'a dyn Given,
     ) -> Result<Self, OracleError> {
-        let (vocab_size, n_ctx) = (model.configuration.vocab_size, model.configuration.n_ctx);
+        let (vocab_size, n_ctx) = (model.configuration.vocab_size(), model.configuration.n_ctx());
         if tokens.is_empty() {
             return Err(OracleError::NoTokens);
         }
@@ -87,7 +87,7 @@ impl<'a, O: Operations> Pass<'a, O> {
         Ok(Self { model, operations, tokens, position: start, start, past, given, computed, asked, asking })
     }
 
-    /// The same with the first token at another learned position.
+    /// The same with the first token at another position.
     pub fn at_position(self, position: usize) -> Self {
         Self { position, ..self }
     }
@@ -171,19 +171,23 @@ impl<'a, O: Operations> Pass<'a, O> {
 
     /// A weight of the block that runs as number `layer`.
     pub fn block_weight(&self, layer: usize, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
-        let block = self.operations.block_at(layer, self.model.configuration.n_layer);
-        self.model.weight(&format!("h.{block}.{name}"), shape)
+        let block = self.operations.block_at(layer, self.model.configuration.n_layer());
+        let blocks = match self.model.configuration {
+            Configuration::Gpt2(_) => "h",
+            Configuration::Llama(_) => "layers",
+        };
+        self.model.weight(&format!("{blocks}.{block}.{name}"), shape)
     }
 
     /// The cache as this pass leaves it.
     pub fn cache(&self) -> Result<Cache, ModelError> {
-        let layers = 0..self.model.configuration.n_layer;
+        let layers = 0..self.model.configuration.n_layer();
         let all = |station| layers.clone().map(|layer| self.get(station, layer)).collect::<Result<Vec<_>, _>>();
         Ok(Cache { keys: all(Station::CachedKeys)?, values: all(Station::CachedValues)? })
     }
 }
 
-/// `rows` [T, H, D] at positions `start..` of a cache, [capacity, H, D]; what has no room is lost.
+/// `rows` [T, KV, D] at positions `start..` of a cache, [capacity, KV, D]; what has no room is lost.
 pub fn written(cache: &Tensor, start: usize, rows: &Tensor) -> Tensor {
     let mut cache = cache.clone();
     let width = cache.row_len();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::pass::{Cache, Nothing, Pass};
 use super::{Honest, Model, Operations, OracleError, Tensor};
 use crate::layers::Station;
-use crate::model::{Gpt2Configuration, Weights};
+use crate::model::{Configuration, Weights};
 use crate::parity::Place;
 use crate::parity::capture::{Capture, Manifest, Sizes, Tensor as Captured};
 
@@ -42,7 +42,7 @@ pub struct Run {
 }
 
 /// Every station of every layer of a pass over all tokens from position 0.
-pub fn trace(configuration: &Gpt2Configuration, weights: &Weights, tokens: &[u32]) -> Result<Run, OracleError> {
+pub fn trace(configuration: &Configuration, weights: &Weights, tokens: &[u32]) -> Result<Run, OracleError> {
     let model = Model { configuration, weights, tokenizer: None };
     let mut shown = run(&model, &Request { tokens, every_layer: true, ..Request::default() }, &Honest)?;
     shown.tensors.retain(|name, _| name.as_str() < "cp10");
@@ -51,7 +51,7 @@ pub fn trace(configuration: &Gpt2Configuration, weights: &Weights, tokens: &[u32
 
 pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: &O) -> Result<Run, OracleError> {
     let prompt = operations.prompt(model, request.tokens);
-    let n_ctx = model.configuration.n_ctx;
+    let n_ctx = model.configuration.n_ctx();
     let decodes = request.steps.max(request.generate.saturating_sub(1));
     let mut cache = Cache::new(model, (prompt.len() + decodes + 1).min(n_ctx + 1));
     let start = request.start.min(prompt.len().saturating_sub(1));
@@ -62,7 +62,7 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
 
     // The prefill, station by station in the order of execution
     let pass = Pass::new(*model, operations, &prompt[start..], start, &cache, &Nothing)?;
-    for place in places(model.configuration.n_layer, request.every_layer) {
+    for place in places(model, request.every_layer) {
         shown.tensors.insert(place.name(), (*pass.shown(place.station, place.layer)?).clone());
     }
     let mut history = prompt.clone();
@@ -83,7 +83,7 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
         let after = pass.cache()?;
         if step <= request.steps {
             shown.steps = step;
-            let layers = if request.every_layer { model.configuration.n_layer } else { 1 };
+            let layers = if request.every_layer { model.configuration.n_layer() } else { 1 };
             for layer in 0..layers {
                 for station in [Station::CachedKeys, Station::CachedValues] {
                     let tensor = (*pass.shown(station, layer)?).clone();
@@ -108,20 +108,12 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
     Ok(shown)
 }
 
-/// What a GPT-2 has not, and what is of a whole generation.
-const NOT_OF_A_PASS: &[Station] = &[
-    Station::QueryRotated,
-    Station::KeyRotated,
-    Station::Gate,
-    Station::Up,
-    Station::GatedProduct,
-    Station::GeneratedIds,
-];
-
 /// The stations of a prefill, in the order of execution.
-fn places(layers: usize, every_layer: bool) -> Vec<Place> {
+fn places(model: &Model<'_>, every_layer: bool) -> Vec<Place> {
+    let layers = model.configuration.n_layer();
     let mut places = Vec::new();
-    for station in Station::ALL.into_iter().filter(|station| !NOT_OF_A_PASS.contains(station)) {
+    let of_a_pass = |station: &Station| model.has(*station) && *station != Station::GeneratedIds;
+    for station in Station::ALL.into_iter().filter(of_a_pass) {
         let shown = match station {
             Station::BlockOutput => layers,
             station if station.is_of_a_layer() && every_layer => layers,
@@ -153,12 +145,19 @@ impl Run {
 
     /// As a capture, which can be written, compared and diagnosed. What the model's file says of itself is the caller's.
     pub fn capture(&self, model: &Model<'_>) -> Capture {
-        let Gpt2Configuration { n_layer, n_head, n_embd, n_ctx, vocab_size, .. } = *model.configuration;
+        let of = model.configuration;
         let text = self.text.clone().unwrap_or_default();
         let manifest = Manifest {
             engine: "oracle".to_owned(),
             engine_version: env!("CARGO_PKG_VERSION").to_owned(),
-            sizes: Sizes { n_layer, n_head, n_embd, n_ctx, vocab_size },
+            sizes: Sizes {
+                n_layer: of.n_layer(),
+                n_head: of.n_head(),
+                n_embd: of.n_embd(),
+                n_ctx: of.n_ctx(),
+                vocab_size: of.vocab_size(),
+            },
+            architecture: of.architecture().to_owned(),
             compute_dtype: "F64".to_owned(),
             token_ids: self.token_ids.clone(),
             start_pos: self.start,

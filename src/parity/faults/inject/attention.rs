@@ -38,7 +38,7 @@ pub fn cached(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
         written(&empty(), start, &rows)
     } else if here.has(Fault::StaleEntry) && start == 0 {
         // Position 0 holds what an earlier job wrote there.
-        let earlier = [(pass.tokens[0] + 1) % pass.model.configuration.vocab_size as u32];
+        let earlier = [(pass.tokens[0] + 1) % pass.model.configuration.vocab_size() as u32];
         let stale = match Pass::new(pass.model, &Honest, &earlier, 0, pass.past, &Nothing) {
             Ok(job) => job.get(station, layer)?.first_rows(1),
             Err(_) => rows.first_rows(1).map(|x| -x),

@@ -94,7 +94,7 @@ impl Operations for Injected {
             prompt.extend(tokens);
         }
         if self.generation(Fault::BeginningOfText).is_some() {
-            prompt.insert(0, model.configuration.bos_token_id.or(model.configuration.eos_token_id).unwrap_or(0));
+            prompt.insert(0, model.configuration.bos_token_id().or(model.configuration.eos_token_id()).unwrap_or(0));
         }
         prompt
     }

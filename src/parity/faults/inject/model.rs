@@ -24,7 +24,7 @@ pub fn residual(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError>
         let h = honest(pass, station, layer)?;
         return Ok(if twice == Some(0) { add(&h, &x) } else { h });
     }
-    let last = layer + 1 == pass.model.configuration.n_layer;
+    let last = layer + 1 == pass.model.configuration.n_layer();
     if here.has(Fault::BlockSkipped) || (last && here.has(Fault::LastBlockSkipped)) {
         return Ok((*x).clone());
     }
@@ -70,7 +70,7 @@ impl Given for Input {
 
 /// [T, C]
 pub fn embedding(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
-    let (c, n_ctx) = (pass.model.configuration.n_embd, pass.model.configuration.n_ctx);
+    let (c, n_ctx) = (pass.model.configuration.n_embd(), pass.model.configuration.n_ctx());
     let (wte, wpe) = (pass.model.token_embedding()?, pass.model.weight("wpe.weight", &[n_ctx, c])?);
     let scaled = here.variant(Fault::EmbeddingScaled);
     let root = (c as f64).sqrt();
@@ -111,7 +111,7 @@ pub fn logits(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
         let values = (0..wte.values().len()).map(|index| noise(index) as f32 * 0.5).collect();
         wte = Weight::from_vec(wte.shape().to_vec(), values);
     }
-    let mut logits = oracle::head(&normed, &wte);
+    let mut logits = oracle::product(&normed, &wte);
     if here.has(Fault::HeadBias) {
         let vocabulary = logits.row_len();
         logits.values.iter_mut().enumerate().for_each(|(index, logit)| *logit += noise(index % vocabulary));

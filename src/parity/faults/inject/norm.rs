@@ -20,17 +20,17 @@ pub fn station(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> 
         Station::LayerNorm2 if post => Rc::new(add(&*get(Station::LayerNorm1)?, &*get(Station::FeedForwardOutput)?)),
         Station::LayerNorm2 if here.variant(Fault::Parallel) == Some(0) => pass.block_input(layer)?,
         Station::LayerNorm2 => get(Station::AttentionResidual)?,
-        _ => pass.block_input(pass.model.configuration.n_layer)?,
+        _ => pass.block_input(pass.model.configuration.n_layer())?,
     };
     let skipped = [Fault::FirstNormSkipped, Fault::SecondNormSkipped, Fault::FinalNormSkipped];
     if skipped.into_iter().any(|fault| here.has(fault)) {
         return Ok((*x).clone());
     }
     let weight = |part: &str| -> Result<Weight, ModelError> {
-        let shape = [pass.model.configuration.n_embd];
+        let shape = [pass.model.configuration.n_embd()];
         let layer = match here.variant(Fault::OtherLayersWeights) {
-            Some(variant) => another_layer(variant, layer, pass.model.configuration.n_layer),
-            None if here.has(Fault::LayersReversed) => pass.model.configuration.n_layer - 1 - layer,
+            Some(variant) => another_layer(variant, layer, pass.model.configuration.n_layer()),
+            None if here.has(Fault::LayersReversed) => pass.model.configuration.n_layer() - 1 - layer,
             None => layer,
         };
         match station {
@@ -42,7 +42,7 @@ pub fn station(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> 
         }
     };
     let (weight, bias) = (weight("weight")?, weight("bias")?);
-    let epsilon = pass.model.configuration.layer_norm_epsilon;
+    let epsilon = pass.model.epsilon();
     if here.has(Fault::FinalNormTwice) {
         let once = layer_norm(&x, &weight, &bias, epsilon);
         return Ok(layer_norm(&once, &weight, &bias, epsilon));

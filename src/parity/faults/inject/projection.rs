@@ -9,7 +9,7 @@ use crate::parity::oracle::{self, Tensor};
 
 /// A weight of the block whose weights run here.
 fn weight(here: Here<'_>, pass: &Faulty<'_>, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
-    let layers = pass.model.configuration.n_layer;
+    let layers = pass.model.configuration.n_layer();
     let layer = match here.variant(Fault::OtherLayersWeights) {
         Some(variant) => another_layer(variant, here.layer, layers),
         None if here.has(Fault::LayersReversed) => layers - 1 - here.layer,
@@ -39,7 +39,7 @@ fn squares_transposed(weight: &Weight) -> Weight {
 
 /// q, k or v: [T, H, D]
 pub fn qkv(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
-    let (h, c) = (pass.model.configuration.n_head, pass.model.configuration.n_embd);
+    let (h, c) = (pass.model.configuration.n_head(), pass.model.configuration.n_embd());
     let d = c / h;
     let mut w = weight(here, pass, "attn.c_attn.weight", &[c, 3 * c])?;
     let mut b = weight(here, pass, "attn.c_attn.bias", &[3 * c])?;
@@ -82,7 +82,7 @@ pub fn qkv(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
 
 /// The output projection of attention, and both of the feed-forward layer.
 pub fn linear(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
-    let (c, inner) = (pass.model.configuration.n_embd, pass.model.configuration.n_inner);
+    let (c, inner) = (pass.model.configuration.n_embd(), pass.model.configuration.n_inner());
     let (name, shape, input) = match here.station {
         Station::AttentionOutput => ("attn.c_proj", [c, c], Station::Merged),
         // Post-norm feeds it the first norm's output, and so does a parallel MLP without a norm of its own.
