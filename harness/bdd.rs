@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use clap::Parser as _;
 use gherkin::tagexpr::TagOperation;
 use llorch::cli::verify;
+use llorch::harness::api::Api;
 use llorch::harness::case::{Case, Lane};
 use llorch::harness::catalogue::{Catalogue, Script};
 use llorch::harness::exit::Exit;
@@ -114,7 +115,7 @@ impl Flags {
     }
 
     fn selection(&self) -> Selection {
-        let mut selection = Selection { name: self.name.clone(), selftest: true, ..Selection::from_environment() };
+        let mut selection = Selection { name: self.name.clone(), beside: true, ..Selection::from_environment() };
         if let Some(expression) = self.tags.clone() {
             selection = selection.with_tags(expression);
         }
@@ -146,6 +147,7 @@ fn choose(flags: &Flags) -> Result<Chosen, Exit> {
             kind: TargetKind::BuiltIn { backend: None },
             model: None,
             model_formats: Vec::new(),
+            api: Api::Native,
             llorch: env!("CARGO_BIN_EXE_llorch").into(),
         };
         let session = Session::of(request).map_err(|problem| complain(&problem, Exit::TargetNotStarted))?;

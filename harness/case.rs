@@ -47,10 +47,13 @@ pub enum Lane {
     RealGpt2,
     Hf,
     Sshd,
+    /// Nothing but time.
+    Storm,
 }
 
 impl Lane {
-    pub const ALL: [Lane; 6] = [Lane::RealLlama, Lane::Docker, Lane::Gpu, Lane::RealGpt2, Lane::Hf, Lane::Sshd];
+    pub const ALL: [Lane; 7] =
+        [Lane::RealLlama, Lane::Docker, Lane::Gpu, Lane::RealGpt2, Lane::Hf, Lane::Sshd, Lane::Storm];
 
     /// As in `@lane:real-llama`.
     pub fn word(self) -> &'static str {
@@ -61,6 +64,7 @@ impl Lane {
             Lane::RealGpt2 => "real-gpt2",
             Lane::Hf => "hf",
             Lane::Sshd => "sshd",
+            Lane::Storm => "storm",
         }
     }
 
@@ -73,6 +77,7 @@ impl Lane {
             Lane::RealGpt2 => "REQUIRE_REAL_GPT2",
             Lane::Hf => "REQUIRE_HF",
             Lane::Sshd => "REQUIRE_SSHD",
+            Lane::Storm => "REQUIRE_STORM",
         }
     }
 
@@ -136,7 +141,7 @@ pub enum CaseError {
     ManyLevels(Titled),
     #[error("{0}: no requirement: a tag like @M0-W-1300, @SYS-6.3.4 or one of our own series, @LL-…")]
     NoRequirement(Titled),
-    #[error("{0}: the lane {1:?} is not one of real-llama, docker, gpu, real-gpt2, hf, sshd")]
+    #[error("{0}: the lane {1:?} is not one of real-llama, docker, gpu, real-gpt2, hf, sshd, storm")]
     UnknownLane(Titled, String),
     #[error("{0}: no steps")]
     NoSteps(Titled),
@@ -239,9 +244,19 @@ impl Case {
         }
     }
 
-    /// About the harness itself, whatever the target.
+    /// About the harness itself.
     pub fn is_selftest(&self) -> bool {
         self.address.starts_with("selftest/")
+    }
+
+    /// About the form of an engine's own API.
+    pub fn is_of_an_api(&self) -> bool {
+        self.address.starts_with("api/")
+    }
+
+    /// About the harness itself, or about the daemons around a worker: whatever the target, and only where it is asked for.
+    pub fn is_beside_the_target(&self) -> bool {
+        self.is_selftest() || self.tags.iter().any(|tag| tag == "chain")
     }
 
     pub fn is_unit(&self) -> bool {

@@ -46,6 +46,14 @@ messages! {
     ShutdownAnswer "shutdown_answer",
     ReadyCallback "ready_callback",
     LogLine "log_line",
+    TaskRequest "task_request",
+    TaskAdmission "task_admission",
+    TaskRefusal "task_refusal",
+    TaskStarted "task_started",
+    TaskMetrics "task_metrics",
+    TaskEnd "task_end",
+    TaskError "task_error",
+    Narration "narration",
 }
 
 impl Message {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::api::Api;
 use super::transcript::Transcript;
 use super::{Finding, Verdict};
 use wire::{Exchange, Head};
@@ -63,11 +64,13 @@ pub struct Base {
     pub port: u16,
     /// Empty, or `/prefix` without a slash at its end.
     pub prefix: String,
+    /// In which words it is spoken to.
+    pub api: Api,
 }
 
 impl Base {
     pub fn local(port: u16) -> Base {
-        Base { host: "127.0.0.1".into(), port, prefix: String::new() }
+        Base { host: "127.0.0.1".into(), port, prefix: String::new(), api: Api::Native }
     }
 
     pub fn parse(url: &str) -> Result<Base, HttpError> {
@@ -107,7 +110,7 @@ impl Base {
                 _ => return Err(bad(&format!("{port:?} is no port"))),
             },
         };
-        Ok(Base { host: host.into(), port, prefix: prefix.into() })
+        Ok(Base { host: host.into(), port, prefix: prefix.into(), api: Api::Native })
     }
 
     /// `host:port`, as a `Host` header and an error message say it.

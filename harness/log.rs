@@ -49,6 +49,18 @@ impl Log {
         Log { lines: lines.iter().map(line).collect() }
     }
 
+    /// A log that was kept in a file.
+    pub fn of_text(text: &str) -> Log {
+        let mut log = Log::default();
+        text.lines().for_each(|line| log.append(line));
+        log
+    }
+
+    pub fn append(&mut self, line: &str) {
+        let line = Line { text: line.to_owned(), from: Output::Stdout, at: Duration::ZERO };
+        self.lines.extend(Log::read(std::slice::from_ref(&line)).lines);
+    }
+
     pub fn events<'a>(&'a self, event: &'a str) -> impl Iterator<Item = &'a LogLine> {
         self.lines.iter().filter(move |line| line.is(event))
     }

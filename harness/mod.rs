@@ -1,7 +1,8 @@
 //! What drives a worker and judges it, from outside: over sockets, processes, files and logs, and never through the
 //! server's own types, since a shared type would hide a wrong field name from both.
 
-// The wire, seen as bytes, and the contract
+// The wire, seen as bytes, the contract, and engines that speak otherwise
+pub mod api;
 pub mod contract;
 pub mod http;
 pub mod sse;
@@ -45,12 +46,18 @@ pub mod bench;
 // Workers that are wrong on purpose, workers that pretend, and the ladder that catches these
 pub mod cheats;
 pub mod ladder;
+// A whole chain: orchestrator, nodes, workers; and an orchestrator that is wrong on purpose
+pub mod chain;
 // A machine of a pool, and what it reaches: a hub, and another machine over SSH
 pub mod hub;
 pub mod pool_machine;
 pub mod sshd;
 
-// A worker that is wrong on purpose
+// Daemons on machines of their own, with a network between them
+pub mod containers;
+
+// A worker that is wrong on purpose, and an engine
 pub mod scripted;
+pub mod scripted_engine;
 
 pub use verdict::{Evidence, Finding, Settle, Verdict};

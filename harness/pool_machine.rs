@@ -141,7 +141,11 @@ impl Machine {
     fn command(&self, line: &str, number: usize) -> Result<Command, Finding> {
         let wrong = || Finding::error("a command line of llorch or llorch-pool", line);
         let words = shlex::split(&self.fill(line, number)).ok_or_else(wrong)?;
-        let is_variable = |word: &&String| word.split_once('=').is_some_and(|(name, _)| name.starts_with("LLORCH_"));
+        let is_variable = |word: &&String| {
+            word.split_once('=').is_some_and(|(name, _)| {
+                ["LLORCH_", "ORCH", "POOL_MANAGERD_"].iter().any(|prefix| name.starts_with(prefix))
+            })
+        };
         let variables: Vec<String> = words.iter().take_while(is_variable).cloned().collect();
         let mut words = words.into_iter().skip(variables.len());
         let mut command = Command::new(&self.llorch);

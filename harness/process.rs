@@ -29,7 +29,7 @@ use super::Finding;
 pub struct Command {
     pub program: PathBuf,
     pub arguments: Vec<String>,
-    /// Set on top of the harness's own environment, of which no `LLORCH_*` variable is passed on.
+    /// Set on top of the harness's own environment, of which no variable that configures our own is passed on.
     pub environment: Vec<(String, String)>,
     pub directory: Option<PathBuf>,
 }
@@ -316,7 +316,8 @@ fn spawn_here(command: &Command) -> Spawned {
         .stderr(Stdio::piped())
         .process_group(0);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LLORCH_") {
+        let name_text = name.to_string_lossy();
+        if ["LLORCH_", "ORCHD_", "POOL_MANAGERD_"].iter().any(|ours| name_text.starts_with(ours)) {
             prepared.env_remove(name);
         }
     }
@@ -333,8 +334,9 @@ fn spawn_here(command: &Command) -> Spawned {
     Ok((child, spawned))
 }
 
+/// Asked for in the thread that will spawn it, whose end it is that counts.
 #[cfg(target_os = "linux")]
-fn die_with_the_parent(command: &mut std::process::Command) {
+pub fn die_with_the_parent(command: &mut std::process::Command) {
     let parent = nix::unistd::getpid();
     let ask = move || {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -349,7 +351,7 @@ fn die_with_the_parent(command: &mut std::process::Command) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_the_parent(_: &mut std::process::Command) {}
+pub fn die_with_the_parent(_: &mut std::process::Command) {}
 
 /// Waits for the end of a process and leaves it unreaped.
 #[cfg(target_os = "linux")]

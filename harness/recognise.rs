@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Finding;
+use super::api::Api;
+use super::api::slots::Engine;
 use super::target::{Worker, unique};
 use super::transcript::End;
 
@@ -22,7 +24,10 @@ pub struct Seen {
 
 /// Two prompts, two seeds, sampled hot: no model writes one text for all four.
 pub fn look(worker: &Worker) -> Result<Seen, Finding> {
-    let model = worker.health()?["model"].as_str().unwrap_or_default().to_owned();
+    let model = match worker.base().api {
+        Api::Native => worker.health()?["model"].as_str().unwrap_or_default().to_owned(),
+        _ => Engine::at(worker.base()).model().unwrap_or_default(),
+    };
     let mut texts = BTreeSet::new();
     for (prompt, seed) in [("Hello.", 1), ("The quick brown", 2), ("Hello.", 3), ("Once upon a time", 4)] {
         let job = json!({

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cucumber::tag::Ext as _;
 use gherkin::tagexpr::TagOperation;
 
+use super::api::Api;
 use super::case::{Case, Lane};
 use super::catalogue::{Catalogue, Script};
 
@@ -22,8 +23,11 @@ pub struct Selection {
     pub name: Option<regex::Regex>,
     /// Lanes whose absence is a failure: by `REQUIRE_…`, or by their tag in the expression.
     pub required: BTreeSet<Lane>,
-    /// Also the cases about the harness itself, which are about no target; one that is named is always kept.
-    pub selftest: bool,
+    /// Also the cases that are about no target: the harness itself, and the chain of daemons; one that is named is always
+    /// kept.
+    pub beside: bool,
+    /// Of an engine with an API of its own, the cases about that API are asked too.
+    pub api: Api,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +54,7 @@ impl Selection {
     #[must_use]
     pub fn with_tags(mut self, expression: TagOperation) -> Self {
         name_lanes(&expression, true, &mut self.required);
-        self.selftest |= names_selftest(&expression);
+        self.beside |= names_what_is_beside(&expression);
         self.tags = Some(expression);
         self
     }
@@ -67,7 +71,8 @@ impl Selection {
     pub fn keeps(&self, case: &Case) -> bool {
         self.tags.as_ref().is_none_or(|expression| expression.eval(&case.tags))
             && (self.addresses.is_empty() || self.addresses.iter().any(|address| is_within(&case.address, address)))
-            && (self.selftest || !case.is_selftest() || !self.addresses.is_empty())
+            && (self.beside || !case.is_beside_the_target() || !self.addresses.is_empty())
+            && (!self.api.is_native() || !case.is_of_an_api() || !self.addresses.is_empty())
             && self.checkpoint.is_none_or(|number| case.checkpoint == Some(number))
             && self.rung.is_none_or(|number| case.rung == Some(number))
             && (!self.quick || case.quick)
@@ -96,11 +101,13 @@ fn is_within(address: &str, wanted: &str) -> bool {
     address.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn names_selftest(expression: &TagOperation) -> bool {
+fn names_what_is_beside(expression: &TagOperation) -> bool {
     match expression {
-        TagOperation::And(left, right) | TagOperation::Or(left, right) => names_selftest(left) || names_selftest(right),
+        TagOperation::And(left, right) | TagOperation::Or(left, right) => {
+            names_what_is_beside(left) || names_what_is_beside(right)
+        }
         TagOperation::Not(_) => false,
-        TagOperation::Tag(tag) => tag == "selftest",
+        TagOperation::Tag(tag) => matches!(tag.as_str(), "selftest" | "chain"),
     }
 }
 
@@ -124,6 +131,8 @@ pub struct TargetRequest {
     pub model: Option<PathBuf>,
     /// In which formats the harness may hand model files to a target that it starts.
     pub model_formats: Vec<ModelFormat>,
+    /// In which words it is asked.
+    pub api: Api,
     /// The binary that carries the daemons: this one, or the one beside the test.
     pub llorch: PathBuf,
 }

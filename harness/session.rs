@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::api::{self, Api};
 use super::case::{Case, Lane};
+use super::chain::llama;
+use super::chain::mistakes::Slip;
 use super::checkpoints::Captured;
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
 use super::target::{SILENCE, Start, StartError, Target, Worker, unique};
-use super::{Finding, process, recognise, sshd, tiny_model};
+use super::{Finding, containers, process, recognise, sshd, target, tiny_model};
 
 /// What the harness gives a worker that must be asked with a token, and what it gives it for its callback.
 pub const API_TOKEN: &str = "llorch-test-token-0123456789abcdef0123456789";
@@ -35,6 +38,10 @@ pub struct Session {
     captures: Mutex<HashMap<String, Result<Arc<Captured>, Finding>>>,
     /// The embedded model as files, once a worker was to be started on it.
     model: OnceLock<(tempfile::TempDir, PathBuf)>,
+    /// What is put in llama-server's place; else it is looked for.
+    llama_server: Option<PathBuf>,
+    /// The mistake that the orchestrators of this session's chains make.
+    slip: Option<Slip>,
 }
 
 /// The target would not start, or is no worker.
@@ -97,7 +104,32 @@ impl Session {
             seen: OnceLock::new(),
             captures: Mutex::default(),
             model: OnceLock::new(),
+            slip: None,
+            llama_server: None,
         })
+    }
+
+    /// A session in which this program stands in llama-server's place.
+    #[must_use]
+    pub fn with_llama_server(mut self, program: PathBuf) -> Session {
+        self.llama_server = Some(program);
+        self
+    }
+
+    /// The refusal says how to get one.
+    pub fn llama_server(&self) -> Result<PathBuf, String> {
+        self.llama_server.clone().map_or_else(llama::program, Ok)
+    }
+
+    /// A session whose chains have an orchestrator that makes this mistake.
+    #[must_use]
+    pub fn with_slip(mut self, slip: Slip) -> Session {
+        self.slip = Some(slip);
+        self
+    }
+
+    pub fn slip(&self) -> Option<Slip> {
+        self.slip
     }
 
     pub fn note_that_a_stream_hangs(&self) {
@@ -107,6 +139,11 @@ impl Session {
     /// How long a stream may be silent once it has begun to write.
     pub fn silence(&self) -> Duration {
         if self.hangs.load(Ordering::Relaxed) { Duration::from_secs(1) } else { SILENCE }
+    }
+
+    /// In which words the target is asked.
+    pub fn api(&self) -> Api {
+        self.request.api
     }
 
     /// How many cases this target bears at a time.
@@ -125,10 +162,14 @@ impl Session {
     /// How the target is started where a scenario asks for nothing in particular.
     fn plain_start(&self) -> Result<Start, StartError> {
         Ok(match &self.request.kind {
-            TargetKind::Url { .. } => Start::default(),
+            TargetKind::Url { .. } => self.asked(Start::default()),
             TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) } => Start::stub(),
-            _ => Start::model(self.model()?),
+            _ => self.asked(Start::model(self.model()?)),
         })
+    }
+
+    fn asked(&self, start: Start) -> Start {
+        Start { api: self.api(), ..start }
     }
 
     /// The model that workers are started on: the one that was named, or the embedded one.
@@ -174,7 +215,8 @@ impl Session {
 
     /// In which format this target is given models of the harness's choosing.
     pub fn model_format(&self) -> ModelFormat {
-        self.request.model_formats.first().copied().unwrap_or(ModelFormat::Safetensors)
+        let usual = if self.api().is_native() { ModelFormat::Safetensors } else { ModelFormat::Gguf };
+        self.request.model_formats.first().copied().unwrap_or(usual)
     }
 
     /// How this target is started for a scenario; `stub` asks for our stub backend.
@@ -198,13 +240,16 @@ impl Session {
             {
                 refuse(&format!("the target does not read {format:?} (--model-format)"))
             }
-            _ => Ok(Start::model(model)),
+            _ => Ok(self.asked(Start::model(model))),
         }
     }
 
-    /// True where the command line that was given says this flag itself.
+    /// True where the command line that was given says this flag itself, with a value of its own.
     pub fn target_brings(&self, flag: &str) -> bool {
-        matches!(&self.target, Target::Spawn { command } if command.iter().any(|word| word.starts_with(flag)))
+        let Target::Spawn { command } = &self.target else { return false };
+        let short = (flag == "--model").then_some("-m");
+        let given = [Some(flag), short].into_iter().flatten().find_map(|flag| target::flag_value(command, flag));
+        given.is_some_and(|value| !value.starts_with('{'))
     }
 
     /// The worker for a scenario: one of its own, or the one that all share.
@@ -296,12 +341,23 @@ impl runner::Session for Session {
             Lane::Hf if sshd::find_program("hf").is_some() => Ok(()),
             Lane::Hf => Err("there is no `hf` on the PATH (pip install -U huggingface_hub)".to_owned()),
             Lane::Sshd => sshd::missing().map(drop),
+            Lane::Storm => Err("a hundred kills take minutes: REQUIRE_STORM=1 has them".to_owned()),
             Lane::RealGpt2 => real_gpt2().map(drop),
+            Lane::RealLlama => self.llama_server().map(drop),
+            Lane::Docker => containers::missing().map_or(Ok(()), Err),
             lane => Err(format!("this version has no such lane yet ({})", lane.variable())),
         }
     }
 
     fn gate(&self, case: &Case) -> Result<(), Finding> {
+        if !self.api().asks(case) {
+            return Err(match self.api() {
+                Api::Native => {
+                    Finding::skipped("an engine with an API of its own", "--api llamacpp and --api openai ask one")
+                }
+                api => api::unspoken(api, "the worker contract"),
+            });
+        }
         if case.tags.iter().any(|tag| tag == "built-in") && !self.is_built_in() {
             let found = "it is about our own model, its files and its document (`llorch verify`)";
             return Err(Finding::skipped("the built-in worker", found));

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Finding;
+use super::api::translate::Translator;
 use super::http::wire::{Exchange, Head};
 use super::http::{Answer, Base, HttpError, Request};
 use super::sse::{Frame, Parser};
@@ -72,8 +73,31 @@ impl Opened {
 #[derive(Debug, Default)]
 struct Progress {
     parser: Parser,
+    /// Of an engine that speaks another language than the contract.
+    translator: Option<Translator>,
+    /// How many of the frames are the contract's.
+    translated: usize,
     bytes: u64,
     end: Option<(End, Duration)>,
+}
+
+impl Progress {
+    fn take(&mut self, bytes: &[u8], at: Duration) {
+        self.parser.push(bytes, at);
+        self.translate();
+    }
+
+    fn finish(&mut self) {
+        self.parser.finish();
+        self.translate();
+    }
+
+    fn translate(&mut self) {
+        let Some(translator) = &mut self.translator else { return };
+        let fresh = self.parser.frames.split_off(self.translated);
+        self.parser.frames.extend(fresh.iter().flat_map(|frame| translator.read(frame)));
+        self.translated = self.parser.frames.len();
+    }
 }
 
 type Shared = Arc<(Mutex<Progress>, Condvar)>;
@@ -103,10 +127,11 @@ impl Stream {
         connected: impl FnOnce(TcpStream),
     ) -> Result<Opened, HttpError> {
         let until = Instant::now() + caps.time;
-        let exchange = Exchange::begin_watched(base, request, until, connected)?;
+        let spoken = base.spoken(request);
+        let exchange = Exchange::begin_watched(base, &spoken, until, connected)?;
         let sent = Instant::now().checked_sub(exchange.elapsed()).unwrap_or_else(Instant::now);
         if exchange.head.status != 200 {
-            return Answer::read(base, request, exchange, until.min(Instant::now() + ANSWER_WITHIN))
+            return Answer::read(base, &spoken, exchange, until.min(Instant::now() + ANSWER_WITHIN))
                 .map(Opened::Refused);
         }
         let unreachable =
@@ -114,6 +139,7 @@ impl Stream {
         let socket = exchange.handle().map_err(unreachable)?;
         let head = exchange.head.clone();
         let shared = Shared::default();
+        lock(&shared.0).translator = base.translator(request);
         let reader = {
             let shared = shared.clone();
             let name = "stream reader".to_string();
@@ -231,7 +257,7 @@ impl Stream {
             let mut progress = lock(&self.shared.0);
             if progress.end.is_none() {
                 progress.end = Some((end, self.sent.elapsed()));
-                progress.parser.finish();
+                progress.finish();
             }
         }
         if let Some(socket) = self.socket.take() {
@@ -290,7 +316,7 @@ fn read(mut exchange: Exchange, caps: Caps, until: Instant, shared: &Shared) {
         let end = match piece {
             Ok(Some(piece)) => {
                 progress.bytes += piece.bytes.len() as u64;
-                progress.parser.push(&piece.bytes, piece.at);
+                progress.take(&piece.bytes, piece.at);
                 let over = |what: &str| Some(End::CapReached(what.to_string()));
                 match () {
                     () if progress.bytes > caps.bytes => over(&format!("{} bytes", caps.bytes)),
@@ -307,7 +333,7 @@ fn read(mut exchange: Exchange, caps: Caps, until: Instant, shared: &Shared) {
             Err(other) => Some(End::Broken(other.to_string())),
         };
         if let Some(end) = end {
-            progress.parser.finish();
+            progress.finish();
             progress.end = Some((end, exchange.elapsed()));
         }
         shared.1.notify_all();

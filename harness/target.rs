@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::api::Api;
 use super::http::{self, Base, HttpError, Request, excerpt};
 use super::process::{Command, Exit, Process};
 use super::{Finding, Verdict};
@@ -50,6 +51,8 @@ pub struct Start {
     pub bare: bool,
     /// The built-in stub: how many tokens, and how long each takes.
     pub stub: Option<StubPace>,
+    /// In which words it is asked once it runs.
+    pub api: Api,
 }
 
 /// `--stub-tokens` and `--stub-delay-ms`; the stub's two tokens at once where nothing is said.
@@ -193,11 +196,12 @@ impl Target {
     /// Starts a worker and waits until it is ready.
     pub fn start(&self, start: &Start) -> Result<Worker, StartError> {
         if let Target::Url { base, token } = self {
-            if *start != Start::default() {
+            if *start != (Start { api: start.api, ..Start::default() }) {
                 return Err(self.unsupported("a worker that is started for this case"));
             }
-            wait_until_ready(base, None, REACHED_WITHIN)?;
-            return Ok(Worker::reached(base.clone(), token.clone()));
+            let base = base.clone().speaking(start.api);
+            wait_until_ready(&base, None, REACHED_WITHIN)?;
+            return Ok(Worker::reached(base, token.clone()));
         }
         let mut attempts = 0;
         loop {
@@ -217,7 +221,7 @@ impl Target {
             0 => announced_port(&process, READY_WITHIN)?,
             port => port,
         };
-        let base = Base::local(port);
+        let base = Base::local(port).speaking(start.api);
         let health = wait_until_ready(&base, Some(&process), READY_WITHIN)?;
         // Another's id: either ours misreports it, which is for a case to judge, or another worker has the port, and ours
         // is about to end for want of it.
@@ -322,6 +326,9 @@ impl Values {
             ("--checkpoint-dir", "{checkpoint_dir}", path(&start.checkpoint_dir)),
         ];
         let mut flags = vec![("--worker-id", "{worker_id}", worker_id.clone()), ("--port", "{port}", port.to_string())];
+        if !start.api.is_native() {
+            flags.remove(0); // engines have no names
+        }
         flags.extend(optional.into_iter().filter_map(|(flag, hole, value)| Some((flag, hole, value?))));
         Values { port, worker_id, flags }
     }
@@ -329,7 +336,8 @@ impl Values {
     /// Fills the placeholders, and adds each flag that the command has neither as a flag nor as a placeholder.
     fn fill(&mut self, words: &mut Vec<String>) {
         for (flag, hole, value) in &self.flags {
-            let mut brought = flag_value(words, flag).is_some();
+            let mut brought =
+                flag_value(words, flag).is_some() || (*flag == "--model" && flag_value(words, "-m").is_some());
             for word in words.iter_mut().filter(|word| word.contains(hole)) {
                 *word = word.replace(hole, value);
                 brought = true;
@@ -342,7 +350,7 @@ impl Values {
 }
 
 /// The value of `--flag VALUE` or `--flag=VALUE`.
-fn flag_value<'a>(words: &'a [String], flag: &str) -> Option<&'a str> {
+pub(super) fn flag_value<'a>(words: &'a [String], flag: &str) -> Option<&'a str> {
     words.iter().enumerate().find_map(|(at, word)| match word.strip_prefix(flag)? {
         "" => words.get(at + 1).map(String::as_str),
         rest => rest.strip_prefix('='),
@@ -351,11 +359,11 @@ fn flag_value<'a>(words: &'a [String], flag: &str) -> Option<&'a str> {
 
 fn port_was_taken(log: &str) -> bool {
     let log = log.to_ascii_lowercase();
-    ["in use", "addrinuse", "eaddrinuse"].iter().any(|words| log.contains(words))
+    ["in use", "addrinuse", "eaddrinuse", "couldn't bind"].iter().any(|words| log.contains(words))
 }
 
-/// The port that a worker started with `--port 0` says it has: the first `port` above 0 in a JSON line of its log.
-fn announced_port(process: &Process, deadline: Duration) -> Result<u16, StartError> {
+/// The port that a process started on port 0 says it has: the first `port` above 0 in a JSON line of its log.
+pub(super) fn announced_port(process: &Process, deadline: Duration) -> Result<u16, StartError> {
     let port = |text: &str| {
         let line: Value = serde_json::from_str(text).ok()?;
         line.get("port")?.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
@@ -390,7 +398,15 @@ enum Look {
 }
 
 fn look(base: &Base, patience: Duration) -> Look {
-    match http::send(base, &Request::get("/health"), patience) {
+    let answer = http::send(base, &Request::get("/health"), patience);
+    let answer = match answer {
+        // OpenAI's API has no such place: a server that lists its models is there.
+        Ok(answer) if base.api == Api::Openai && answer.status == 404 => {
+            http::send(base, &Request::get("/v1/models"), patience)
+        }
+        answer => answer,
+    };
+    match answer {
         Ok(answer) => match serde_json::from_slice(&answer.body) {
             Ok(health @ Value::Object(_)) if answer.status == 200 => Look::Ready(health),
             // What loads may say so with this status, and with no other.

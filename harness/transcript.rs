@@ -224,7 +224,7 @@ impl Transcript {
             lines.push(format!("problem at byte {}: {}", problem.offset, problem.detail));
         }
         lines.push(format!("end: {} after {:.1?}, {} frames", self.end, self.ended_at, self.frames.len()));
-        finding.with("request", self.request.curl(&self.base)).with("frames", lines.join("\n"))
+        finding.with("request", self.base.spoken(&self.request).curl(&self.base)).with("frames", lines.join("\n"))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::harness::scene::calls::Credentials;
 #[when(regex = r#"^(GET|POST|PUT|DELETE) "([^"]+)" is asked(?: with (.*token.*))?$"#)]
 fn asked(world: &mut World, method: String, path: String, credentials: String) {
     match Credentials::of(&credentials) {
-        Some(credentials) => world.scene.ask_with(&path, credentials).settle(),
+        Some(credentials) => world.scene.ask_with(&method, &path, credentials).settle(),
         None => world.scene.ask(&method, &path).settle(),
     }
 }

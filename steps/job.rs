@@ -80,7 +80,7 @@ fn ended(world: &mut World, labels: String) {
     world.scene.wait_for_end(&labels).settle();
 }
 
-#[when(regex = r#"^the job (id )?"([^"]+)" is cancelled$"#)]
+#[when(regex = r#"^the (?:job|task) (id )?"([^"]+)" is cancelled$"#)]
 fn cancelled(world: &mut World, is_id: String, named: String) {
     if is_id.is_empty() { world.scene.cancel(&named).settle() } else { world.scene.cancel_id(&named).settle() }
 }

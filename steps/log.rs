@@ -32,6 +32,11 @@ fn has_events(world: &mut World, events: String, label: String) {
     world.scene.log_has_events(&list(&events), &label).settle();
 }
 
+#[then("the story of the log is told as it should be")]
+fn narration(world: &mut World) {
+    world.scene.narration_is_as_described().settle();
+}
+
 #[then(regex = r#"^the log shows no start of "([^"]+)"$"#)]
 fn no_start(world: &mut World, label: String) {
     world.scene.log_shows_no_start(&label).settle();

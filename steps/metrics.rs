@@ -21,9 +21,18 @@ fn equal(world: &mut World) {
     world.scene.scrapes_are_equal().settle();
 }
 
-#[then(regex = r#"^"([^"]+)" has risen by the job's tokens_out$"#)]
-fn risen_by_tokens(world: &mut World, name: String) {
-    world.scene.risen_by_tokens_out(&name).settle();
+#[then(regex = r#"^"([^"]+)" has risen by (?:the job's tokens_out|the tokens_out of "([^"]+)")$"#)]
+fn risen_by_tokens(world: &mut World, name: String, labels: String) {
+    if labels.is_empty() {
+        world.scene.risen_by_tokens_out(&name).settle();
+    } else {
+        world.scene.risen_by_tokens_out_of(&name, &list(&labels)).settle();
+    }
+}
+
+#[then("no label of the scrape is an id")]
+fn no_label_is_an_id(world: &mut World) {
+    world.scene.no_label_is_an_id().settle();
 }
 
 #[then(regex = r#"^"([^"]+)" with outcome "([^"]+)" has risen by (\d+)$"#)]

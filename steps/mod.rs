@@ -3,8 +3,11 @@
 
 mod answer;
 mod callback;
+mod chain;
 mod document;
+mod engine;
 mod fault;
+mod fleet;
 mod haiku;
 mod job;
 mod ladder;
@@ -15,6 +18,7 @@ mod pool_cli;
 mod sampling;
 mod selftest;
 mod stream;
+mod task;
 mod tensor;
 mod worker;
 pub mod world;

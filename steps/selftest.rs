@@ -11,6 +11,18 @@ fn scripted(world: &mut World, name: String) {
     world.scene.choose_scripted((!name.is_empty()).then_some(name.as_str())).settle();
 }
 
+#[given(regex = r#"^an orchestrator that makes the mistake "([^"]+)"$"#)]
+fn faulty_orchestrator(world: &mut World, name: String) {
+    world.scene.choose_slip(&name).settle();
+}
+
+#[given(
+    regex = r#"^the (scripted engine|real llama-server) (asked as \w+|in llama-server's place)(?:, that (?:is honest|makes the mistake "([^"]+)"))?$"#
+)]
+fn engine(world: &mut World, which: String, role: String, mistake: String) {
+    world.scene.choose_engine(which == "scripted engine", &role, &mistake).settle();
+}
+
 #[when(regex = r#"^the cases? "([^"]+)" judges? it$"#)]
 fn judged(world: &mut World, addresses: String) {
     world.scene.judge_scripted(&list(&addresses)).settle();

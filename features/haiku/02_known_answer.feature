@@ -3,17 +3,17 @@ Feature: Rung 2, known answer
   An unseen prompt, and the text that the same model file gives in the f64 reference. Beats: templates, replays, another
   model, a smaller one, missing layers, a temperature or a seed without effect.
 
-  @case:haiku/2/1 @LL-R-2 @must
+  @case:haiku/2/1 @LL-R-2 @must @api
   Scenario: Greedy texts of unseen prompts are the reference's
     Given a worker on a model that the harness knows
     Then its greedy texts are the reference's
 
-  @case:haiku/2/2 @LL-R-2 @must
+  @case:haiku/2/2 @LL-R-2 @must @api
   Scenario: What is drawn at a temperature is drawn as the model says
     Given a worker on a model that the harness knows
     Then it draws the first token as often as the reference says
 
-  @case:haiku/2/3 @LL-R-2 @must
+  @case:haiku/2/3 @LL-R-2 @must @api
   Scenario: A seed is a seed
     Given a worker on a model that the harness knows
     Then the same seed writes the same text

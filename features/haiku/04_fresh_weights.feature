@@ -3,7 +3,7 @@ Feature: Rung 4, fresh weights
   A model file that never existed is written, the worker is started on it, and it writes what the reference computed before.
   Beats: built-in weights, fallbacks.
 
-  @case:haiku/4/1 @LL-R-4 @must
+  @case:haiku/4/1 @LL-R-4 @must @api
   Scenario: Weights that never existed are computed with
     Given a worker on weights that never existed
     Then it writes what the reference computed before it was started

@@ -3,7 +3,7 @@ Feature: Rung 7, honest stream
   Tokens arrive spread over the generation; events, tokens_out, the counter and the clock agree. Beats: bursts, invented
   counts and times.
 
-  @case:haiku/7/1 @LL-R-7 @must
+  @case:haiku/7/1 @LL-R-7 @must @api:llamacpp
   Scenario: Tokens arrive when they are computed
     Given a worker on a model whose steps take milliseconds
     When a job is run and counted

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::http::{Answer, Base, Request, send};
+use crate::harness::process::die_with_the_parent;
 use crate::harness::stream::{Caps, Stream};
 
 pub struct Behind {
@@ -19,7 +20,10 @@ pub struct Behind {
 impl Behind {
     /// Starts it on this model and waits until it is ready.
     pub fn start(model: &Path, worker_id: &str) -> io::Result<Behind> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        // However the front ends: it may be somebody's who knows nothing of groups.
+        die_with_the_parent(&mut command);
+        let mut child = command
             .args(["llorch-cpud", "--port", "0", "--worker-id", worker_id, "--model"])
             .arg(model)
             .stdin(Stdio::null())

@@ -4,7 +4,7 @@
 //! A cheat is a front (`front`) before an honest worker that runs as its child (`behind`): so each of them looks as real
 //! as it can, and cheats in one thing (`tricks`). `models` writes what a cheat computes with instead of what it was given.
 
-mod behind;
+pub mod behind;
 mod front;
 mod models;
 mod tricks;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::Finding;
 use crate::harness::exposition::Scrape;
@@ -29,11 +29,22 @@ fn counter(worker: &Worker) -> Result<f64, Finding> {
     Ok(worker.metrics()?.sum(tokens_counter(Source::Worker)))
 }
 
+/// An engine with an API of its own, whose counters are its own too.
+pub fn run_uncounted(worker: &Worker) -> Result<Counted, Finding> {
+    let mut job = job();
+    job["max_tokens"] = 64.into(); // enough to see how they arrive
+    let transcript = worker.run(&job, PATIENCE)?;
+    transcript.completed()?;
+    Ok(Counted { transcript, before: f64::NAN, after: f64::NAN })
+}
+
+fn job() -> Value {
+    json!({ "job_id": unique("stream"), "prompt": " w5 w77 w9", "max_tokens": 160, "temperature": 0.0, "seed": 1 })
+}
+
 pub fn run(worker: &Worker) -> Result<Counted, Finding> {
     let before = Chain::metrics(worker)?;
-    let job =
-        json!({ "job_id": unique("stream"), "prompt": " w5 w77 w9", "max_tokens": 160, "temperature": 0.0, "seed": 1 });
-    let transcript = worker.run(&job, PATIENCE)?;
+    let transcript = worker.run(&job(), PATIENCE)?;
     transcript.completed()?.judge_all()?;
     let after = settled(worker, Some(&before), &transcript);
     let after = after.ok_or_else(|| Finding::fail("metrics after a job", "they can't be read"))?;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::chain::OTHER_TOKEN;
 use super::job::PATIENCE;
 use super::{Scene, cell};
 use crate::harness::Finding;
@@ -18,6 +19,9 @@ pub enum Credentials {
     Wrong,
     Half,
     Longer,
+    /// The one that clients show, and another good one.
+    Right,
+    Other,
 }
 
 impl Credentials {
@@ -27,6 +31,8 @@ impl Credentials {
             "a wrong token" => Some(Credentials::Wrong),
             "half the token" => Some(Credentials::Half),
             "the token and more" => Some(Credentials::Longer),
+            "the token" => Some(Credentials::Right),
+            "the other token" => Some(Credentials::Other),
             _ => None,
         }
     }
@@ -34,22 +40,35 @@ impl Credentials {
 
 impl Scene {
     pub fn ask(&mut self, method: &str, path: &str) -> Result<(), Finding> {
-        self.send(&Request::new(method, path)).map(drop)
+        let path = self.fill(path)?;
+        let request = Request::new(method, &path);
+        let request = if self.has_chain() { self.chain()?.authorized(request) } else { request };
+        self.send(&request).map(drop)
     }
 
-    pub fn ask_with(&mut self, path: &str, credentials: Credentials) -> Result<(), Finding> {
-        let request = Request::post(path).json(&Value::Object(cell::base_job(&unique("job"))));
+    pub fn ask_with(&mut self, method: &str, path: &str, credentials: Credentials) -> Result<(), Finding> {
+        let request = Request::new(method, path);
+        let request = match method {
+            "POST" => request.json(&Value::Object(cell::base_job(&unique("job")))),
+            _ => request,
+        };
+        // One id for all, so that answers that repeat it can be compared.
+        let request = request.correlation_id("the-same-for-all");
         let request = match credentials {
             Credentials::None => request,
             Credentials::Wrong => request.bearer(&API_TOKEN.chars().rev().collect::<String>()),
             Credentials::Half => request.bearer(&API_TOKEN[..API_TOKEN.len() / 2]),
             Credentials::Longer => request.bearer(&format!("{API_TOKEN}0")),
+            Credentials::Right => request.bearer(API_TOKEN),
+            Credentials::Other => request.bearer(OTHER_TOKEN),
         };
         self.send(&request).map(drop)
     }
 
     pub fn post(&mut self, body: &str, path: &str, header: Option<(String, String)>) -> Result<(), Finding> {
-        let mut request = Request::post(path).body("application/json", cell::body(body)?);
+        let body = self.fill(body)?;
+        let path = self.fill(path)?;
+        let mut request = Request::post(&path).body("application/json", cell::body(&body)?);
         if let Some((name, value)) = header {
             request = request.header(&name, &value);
         }
@@ -64,6 +83,10 @@ impl Scene {
 
     /// Sends a request that may be answered with a stream: only its head is of interest then.
     fn send_authorized(&mut self, request: Request) -> Result<(), Finding> {
+        if self.has_chain() {
+            let request = self.chain()?.authorized(request);
+            return self.send(&request).map(drop);
+        }
         let worker = self.worker()?.clone();
         let request = worker.authorized(request);
         let answer = match worker.open(&request, Caps::within(PATIENCE))? {
@@ -88,6 +111,7 @@ impl Scene {
         }
         let Some(code) = code else { return Ok(()) };
         let body = answer.json().map_err(|finding| Finding { expected: format!("{expected}, in JSON"), ..finding })?;
+        let body = unwrapped(&body);
         if body["code"] == code {
             return Ok(());
         }
@@ -216,7 +240,8 @@ impl Scene {
     fn listed(&mut self) -> Result<(Vec<(String, String)>, Answer), Finding> {
         let answer = self.latest_answer()?;
         let body = answer.json()?;
-        let Some(errors) = body["errors"].as_array() else {
+        let body = unwrapped(&body);
+        let Some(errors) = body["errors"].as_array().or_else(|| body["details"]["errors"].as_array()) else {
             return Err(answer.evidence(Finding::fail("a list \"errors\"", format!("{}", body["errors"]))));
         };
         let text = |error: &Value, key: &str| error[key].as_str().unwrap_or_default().to_owned();
@@ -275,6 +300,11 @@ impl Scene {
         let found = format!("{} {} and {} {}", first.status, first.text(), second.status, second.text());
         Err(second.evidence(Finding::fail("the same status and body for a missing and a wrong token", found)))
     }
+}
+
+/// A worker's refusal is flat, and an orchestrator's is in an envelope.
+fn unwrapped(body: &Value) -> &Value {
+    body.get("error").filter(|inner| inner.is_object()).unwrap_or(body)
 }
 
 pub(super) fn message_called(name: &str) -> Result<Message, Finding> {

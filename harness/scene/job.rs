@@ -100,6 +100,11 @@ impl Job {
         }
     }
 
+    /// Events of any kind.
+    pub fn wait_for_frames(&mut self, count: usize) -> Result<(), Finding> {
+        self.stream(PATIENCE)?.wait_until(&format!("{count} events"), PATIENCE, |frames| frames.len() >= count)
+    }
+
     /// Two more tokens than now: one may have been on its way already.
     pub fn wait_for_more(&mut self) -> Result<(), Finding> {
         let stream = self.stream(PATIENCE)?;

@@ -223,6 +223,9 @@ impl Scene {
     }
 
     pub fn cancel_id(&mut self, job_id: &str) -> Result<(), Finding> {
+        if self.has_chain() {
+            return self.cancel_task(job_id);
+        }
         let answer = self.worker()?.cancel(job_id)?;
         self.answers.push(answer);
         Ok(())
@@ -338,6 +341,9 @@ impl Scene {
     }
 
     pub fn obeys(&mut self, label: &str, rule: Option<&str>) -> Result<(), Finding> {
+        if self.has_chain() {
+            return self.obeys_task_rules(label, rule);
+        }
         let transcript = self.transcript(label)?;
         match rule {
             Some(rule) => transcript.judge(rule),

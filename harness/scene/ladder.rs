@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Scene;
-use super::model::computes_for_seconds;
 use crate::harness::Finding;
 use crate::harness::checkpoints::captured::{self, Captured, Capturing, TOKENS};
 use crate::harness::checkpoints::judge;
-use crate::harness::haiku::run::{self, Wanted};
+use crate::harness::haiku::run::{self, Chain, Wanted};
 use crate::harness::ladder::known_answer::{self, Known};
 use crate::harness::ladder::reference::Reference;
 use crate::harness::ladder::stream::{self, Counted};
@@ -38,9 +37,16 @@ const DRAWN: usize = 40;
 impl Scene {
     /// Rung 1, as a client asks.
     pub fn ask_for_the_haiku(&mut self) -> Result<(), Finding> {
-        let worker = self.worker()?.clone();
+        let (chain, worker);
+        let asked: &dyn Chain = if self.has_chain() {
+            chain = self.chain_client()?;
+            &chain
+        } else {
+            worker = self.worker()?.clone();
+            &*worker
+        };
         for _ in 0..3 {
-            let record = run::run(&*worker, &Wanted::default(), &unique("haiku"))?;
+            let record = run::run(asked, &Wanted::default(), &unique("haiku"))?;
             self.climb.judgements.push(proof::judge(&record));
         }
         Ok(())
@@ -69,7 +75,7 @@ impl Scene {
         Err(finding)
     }
 
-    fn reference(&self) -> Result<&Reference, Finding> {
+    pub(super) fn reference(&self) -> Result<&Reference, Finding> {
         self.climb.reference.as_ref().ok_or_else(|| Finding::error("a reference", "the scenario has none"))
     }
 
@@ -190,8 +196,8 @@ impl Scene {
 
     /// Some ten milliseconds a token: large enough to tell work from its absence.
     pub fn start_on_model_of_milliseconds(&mut self) -> Result<(), Finding> {
-        let recipe =
-            Recipe::new(computes_for_seconds(), 11).map_err(|error| Finding::error("a recipe", error.to_string()))?;
+        let recipe = Recipe::new(model_files::computes_for_seconds(), 11)
+            .map_err(|error| Finding::error("a recipe", error.to_string()))?;
         let format = self.session.model_format();
         let path = self.recipe_file(&recipe, Form { format, ..Form::PLAIN }, Element::F32)?;
         self.start_on(&path, format, &[])
@@ -206,7 +212,9 @@ impl Scene {
     }
 
     pub fn run_counted(&mut self) -> Result<(), Finding> {
-        self.climb.counted = Some(stream::run(&self.worker()?.clone())?);
+        let worker = self.worker()?.clone();
+        let run = if self.session.api().is_native() { stream::run } else { stream::run_uncounted };
+        self.climb.counted = Some(run(&worker)?);
         Ok(())
     }
 

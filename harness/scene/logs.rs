@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::Scene;
 use super::calls::message_called;
+use super::chain::OTHER_TOKEN;
+use super::{Scene, wait_for};
 use crate::harness::Finding;
 use crate::harness::contract;
 use crate::harness::log::Log;
@@ -14,21 +15,31 @@ use crate::harness::session::API_TOKEN;
 const SOON: Duration = Duration::from_secs(10);
 
 impl Scene {
+    /// Of the worker, or of all daemons of a chain.
     fn log(&self) -> Result<Log, Finding> {
+        if self.has_chain() {
+            let logs = self.chain()?.logs().into_iter();
+            return Ok(Log { lines: logs.flat_map(|(_, log)| log.lines).collect() });
+        }
         Ok(Log::read(&self.process()?.lines()))
     }
 
     /// The log of a worker that has been told to stop is whole once it has gone.
     fn whole_log(&self) -> Result<Log, Finding> {
-        let _ = self.process()?.wait_for_exit(SOON);
+        if !self.has_chain() {
+            let _ = self.process()?.wait_for_exit(SOON);
+        }
         self.log()
     }
 
     pub fn log_carries_in_order(&mut self, messages: &[String]) -> Result<(), Finding> {
+        let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
+        if self.has_chain() {
+            return wait_for(SOON, || self.log()?.messages_in_order(&messages));
+        }
         if let Some(last) = messages.last() {
             let _ = self.process()?.wait_for_line("the last message", SOON, |line| line.text.contains(last));
         }
-        let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
         self.log()?.messages_in_order(&messages)
     }
 
@@ -70,10 +81,14 @@ impl Scene {
         let wrong: String = API_TOKEN.chars().rev().collect();
         let log = self.log()?;
         log.is_free_of("API token", API_TOKEN)?;
+        log.is_free_of("other token", OTHER_TOKEN)?;
         log.is_free_of("wrong token that a client tried", &wrong)
     }
 
     pub fn log_has_events(&mut self, events: &[String], label: &str) -> Result<(), Finding> {
+        if self.has_chain() {
+            return self.log_narrates(events, label);
+        }
         let job_id = self.job(label)?.job_id.clone();
         let log = self.whole_log()?;
         for event in events {
@@ -81,6 +96,54 @@ impl Scene {
                 let finding = Finding::fail(format!("the event {event:?} with job_id {job_id:?}"), "no such line");
                 return Err(log.evidence(finding));
             }
+        }
+        Ok(())
+    }
+
+    /// The orchestrator's log: each action once at least, under the correlation id that the task was submitted with, and
+    /// in this order.
+    fn log_narrates(&mut self, actions: &[String], label: &str) -> Result<(), Finding> {
+        let job = self.job(label)?;
+        let id = job.request.headers.get("x-correlation-id").unwrap_or_default().to_owned();
+        wait_for(SOON, || {
+            let log = self.chain()?.logs().remove(0).1;
+            let told: Vec<&str> = log.with("correlation_id", &id).filter_map(|line| line.text("action")).collect();
+            let mut rest = told.iter();
+            let in_order = actions.iter().all(|action| rest.any(|told| told == action));
+            if in_order { Ok(()) } else { Err(log.evidence(Finding::fail(actions.join(", "), told.join(", ")))) }
+        })
+    }
+
+    /// Every daemon's, and a worker's of each node that has one.
+    fn every_log_carries(&mut self, id: &str) -> Result<(), Finding> {
+        wait_for(SOON, || {
+            let mut logs = self.chain()?.logs();
+            if self.chain()?.has_llama() {
+                // A real engine's own log knows no ids.
+                logs.retain(|(name, _)| !name.starts_with("the workers"));
+            }
+            let lacks = |(_, log): &&(String, Log)| log.with("correlation_id", id).next().is_none();
+            match logs.iter().find(lacks) {
+                None => Ok(()),
+                Some((name, log)) => {
+                    let expected = format!("the correlation id {id:?} in the log of {name}");
+                    Err(log.evidence(Finding::fail(expected, "no such line")))
+                }
+            }
+        })
+    }
+
+    /// Each sentence of the orchestrator's story.
+    pub fn narration_is_as_described(&mut self) -> Result<(), Finding> {
+        let log = self.chain()?.logs().remove(0).1;
+        let sentences: Vec<_> = log.lines.iter().filter(|line| line.text("actor").is_some()).collect();
+        if sentences.is_empty() {
+            return Err(log.evidence(Finding::fail("a story in the log", "not a sentence")));
+        }
+        for line in sentences {
+            let fields = line.fields.clone().unwrap_or_default();
+            let checked = contract::check(contract::Message::Narration, &fields.into());
+            checked.map_err(|finding| finding.with("log line", &line.raw))?;
         }
         Ok(())
     }
@@ -99,6 +162,9 @@ impl Scene {
     }
 
     pub fn log_carries_correlation_id(&mut self, id: &str) -> Result<(), Finding> {
+        if self.has_chain() {
+            return self.every_log_carries(id);
+        }
         // Under which key is for another case: another worker's log has keys of its own.
         let what = format!("one with the correlation id {id:?}");
         self.process()?.wait_for_line(&what, SOON, |line| line.text.contains(id)).map(drop)

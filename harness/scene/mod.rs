@@ -1,13 +1,17 @@
 //! One scenario at work: the worker that it has, the jobs and requests that it has sent, and what came of them. Each
 //! sentence of the features is a method here, in the file of its noun; all of them block, none of them sleeps.
 
+mod api;
 mod callback;
 pub mod calls;
 mod cell;
+pub mod chain;
 mod checkpoint;
 mod counters;
+mod described;
 mod document;
 mod fault;
+mod fleet;
 mod haiku;
 mod job;
 pub mod jobs;
@@ -16,9 +20,12 @@ mod logs;
 mod model;
 mod ordinary_client;
 pub mod pool_cli;
+mod real_engine;
 mod scripted;
+mod shows;
 pub mod start;
 pub mod stops;
+mod task;
 pub mod texts;
 
 use std::fmt;
@@ -26,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::harness::Finding;
+use crate::harness::chain::mistakes::Slip;
 use crate::harness::exposition::Scrape;
 use crate::harness::http::{Answer, Request};
 use crate::harness::pool_manager::PoolManager;
@@ -60,12 +68,28 @@ pub struct Scene {
     transplant: Option<fault::Transplant>,
     /// A machine of a pool, where the scenario is about the pool's tool.
     pool: pool_cli::PoolCli,
+    /// Daemons of a whole chain, where the scenario is about more than a worker.
+    chain: chain::ChainScene,
+    /// The session of each task, by its label.
+    sessions: Vec<(String, String)>,
+    /// When admission said that a task would start, by its label.
+    predicted: Vec<(String, u64)>,
+    /// Machines of their own, where the scenario is about these.
+    fleet: fleet::FleetScene,
     ordinary: Option<Vec<String>>,
     /// Held until the scenario ends: a port that is taken, a half-sent request.
     held: Vec<Held>,
     /// Which worker is on trial, as words after `llorch`.
     on_trial: Vec<String>,
+    /// Where that is an engine: in which role.
+    engine_role: Option<scripted::EngineRole>,
+    /// Or which mistake an orchestrator on trial makes.
+    slip: Option<Slip>,
     outcomes: Vec<CaseOutcome>,
+    /// What became of the slot of an answer that nobody waits for.
+    abandoned: api::Abandoned,
+    /// A real one, behind the scenario's chain.
+    real: real_engine::RealEngine,
 }
 
 /// What a scenario keeps open and never reads.
@@ -101,10 +125,18 @@ impl Scene {
             kills: Vec::new(),
             transplant: None,
             pool: pool_cli::PoolCli::default(),
+            chain: chain::ChainScene::default(),
+            sessions: Vec::new(),
+            predicted: Vec::new(),
+            fleet: fleet::FleetScene::default(),
             ordinary: None,
             held: Vec::new(),
             on_trial: Vec::new(),
+            engine_role: None,
+            slip: None,
             outcomes: Vec::new(),
+            abandoned: api::Abandoned::default(),
+            real: real_engine::RealEngine::default(),
         }
     }
 
@@ -130,9 +162,14 @@ impl Scene {
         self.jobs.iter_mut().rev().find(|job| job.label == label).ok_or_else(missing)
     }
 
+    /// To the worker, or to the orchestrator of the scenario's chain.
     fn send(&mut self, request: &Request) -> Result<&Answer, Finding> {
-        let answer = self.worker()?.send(request)?;
-        self.answers.push(answer);
+        if self.has_chain() {
+            self.ask_chain(request)?;
+        } else {
+            let answer = self.worker()?.send(request)?;
+            self.answers.push(answer);
+        }
         self.answer()
     }
 }

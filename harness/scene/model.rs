@@ -39,12 +39,6 @@ struct Wrote {
 /// Prompts with everything a tokenizer can get wrong: blanks in runs, digits, letters of several bytes, contractions.
 const PROMPTS: [&str; 4] = ["Hello.", "w1 w22  w3\n\tit's 2026", "naïve 日本語 🤖", "Write a haiku about rain"];
 
-/// Long enough for whatever a case does meanwhile, and quickly written: 20 million parameters, some milliseconds a token, and a context for 2 000 of them.
-pub(super) fn computes_for_seconds() -> Gpt2Configuration {
-    let (n_layer, n_head, n_embd, n_ctx, vocab_size) = (6, 8, 512, 2048, 2000);
-    Gpt2Configuration { n_layer, n_head, n_embd, n_inner: 4 * n_embd, n_ctx, vocab_size, ..Size::Tiny.configuration() }
-}
-
 impl Scene {
     /// A folder that lasts as long as the scenario.
     pub(super) fn folder(&mut self) -> Result<PathBuf, Finding> {
@@ -60,7 +54,7 @@ impl Scene {
         written.map_err(|error| Finding::error("a recipe model on disk", error.to_string()))
     }
 
-    fn tiny_file(&mut self, format: ModelFormat) -> Result<PathBuf, Finding> {
+    pub(super) fn tiny_file(&mut self, format: ModelFormat) -> Result<PathBuf, Finding> {
         let written = tiny_model::write(&self.folder()?, format);
         written.map_err(|error| Finding::error("the tiny model on disk", error.to_string()))
     }
@@ -168,7 +162,7 @@ impl Scene {
     pub fn start_on_recipe(&mut self, size: &str, seed: u64, flags: &[&str]) -> Result<(), Finding> {
         let configuration = match Size::ALL.into_iter().find(|known| known.name() == size) {
             Some(size) => size.configuration(),
-            None if size == "seconds" => computes_for_seconds(),
+            None if size == "seconds" => model_files::computes_for_seconds(),
             None => return Err(Finding::error("a size of recipe model", size)),
         };
         let recipe = recipe(configuration.clone(), seed)?;

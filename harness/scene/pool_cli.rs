@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::shows::shows;
 use super::{Held, Scene, wait_for};
 use crate::harness::Finding;
 use crate::harness::hub::{Asked, Hub, Mishap};
@@ -264,20 +265,10 @@ impl Scene {
         if found == expected { Ok(()) } else { Err(Finding::fail(expected.to_string(), found.to_string())) }
     }
 
-    /// Each field is a JSON pointer, each value JSON; `absent` says that it is not there.
     fn has_fields(&mut self, document: &Value, fields: &[(String, String)]) -> Result<(), Finding> {
-        for (pointer, wanted) in fields {
-            let wanted = self.machine()?.fill(wanted, 0);
-            let found = document.pointer(pointer);
-            let expected = serde_json::from_str::<Value>(&wanted).ok();
-            let holds =
-                if wanted == "absent" { found.is_none() } else { expected.is_some() && found == expected.as_ref() };
-            if !holds {
-                let found = found.map_or("absent".to_owned(), Value::to_string);
-                return Err(Finding::fail(format!("{pointer}: {wanted}"), found));
-            }
-        }
-        Ok(())
+        let machine = self.machine()?;
+        let filled: Vec<_> = fields.iter().map(|(pointer, cell)| (pointer.clone(), machine.fill(cell, 0))).collect();
+        shows(document, &filled)
     }
 
     pub fn catalog_is_unchanged(&mut self) -> Result<(), Finding> {

@@ -40,6 +40,9 @@ pub fn execute(worker: &Worker, request: &Request, connection: &mut Connection, 
         }
         Err(failures) => return refuse(connection, bad_request(worker, &failures)),
     };
+    if worker.plays(Slip::OneShot) && worker.served.load(Ordering::SeqCst) {
+        return Ok(false); // it is about to exit, however long that takes on a busy machine
+    }
     let ticket = match worker.jobs.admit(&job.id) {
         Ok(ticket) => ticket,
         Err(reason) => return refuse(connection, refused(worker, reason)),

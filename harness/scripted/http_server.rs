@@ -18,6 +18,8 @@ const DISCARD_LIMIT: usize = 64 << 20;
 pub struct Request {
     pub method: String,
     pub path: String,
+    /// What stands behind the `?`, or nothing.
+    pub query: String,
     /// HTTP/1.1: chunks are understood and the connection stays open.
     pub modern: bool,
     pub headers: Vec<(String, String)>,
@@ -137,6 +139,7 @@ impl Connection {
         let mut request = Request {
             method: method.to_string(),
             path: target.split('?').next().unwrap_or_default().to_string(),
+            query: target.split_once('?').map(|(_, query)| query.to_string()).unwrap_or_default(),
             modern: version == "HTTP/1.1",
             headers,
             body: Vec::new(),

@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Start, StubPace};
-use crate::harness::Finding;
 use crate::harness::exposition::Scrape;
 use crate::harness::http::{self, Answer, Base, HttpError, Request};
 use crate::harness::log::Log;
 use crate::harness::process::{Exit, Process, Signal};
 use crate::harness::stream::{Caps, Opened, Stream};
 use crate::harness::transcript::Transcript;
+use crate::harness::{Finding, api};
 
 /// How long a stream may be silent once it has begun to write; then it counts as one that never ends.
 pub const SILENCE: Duration = Duration::from_secs(10);
@@ -104,6 +104,9 @@ impl Worker {
     }
 
     pub fn cancel(&self, job_id: &str) -> Result<Answer, Finding> {
+        if !self.base.api.is_native() {
+            return Err(api::unspoken(self.base.api, "a cancel by request"));
+        }
         self.send(&self.authorized(Request::post("/cancel").json(&json!({ "job_id": job_id }))))
     }
 

@@ -10,6 +10,7 @@ mod capture_cpu;
 mod chat;
 mod checkpoints;
 mod compare;
+mod containers;
 mod contract;
 mod cpu;
 mod diagnose;
@@ -58,6 +59,7 @@ mod scripted;
 mod selection;
 mod selftest;
 mod serve;
+mod serve_command;
 mod sse;
 mod stream;
 mod taps;
@@ -89,6 +91,7 @@ pub fn all() -> Vec<(String, fn())> {
         chat::TESTS,
         checkpoints::TESTS,
         compare::TESTS,
+        containers::TESTS,
         contract::TESTS,
         cpu::TESTS,
         diagnose::TESTS,
@@ -133,6 +136,7 @@ pub fn all() -> Vec<(String, fn())> {
         scripted::TESTS,
         selection::TESTS,
         selftest::TESTS,
+        serve_command::TESTS,
         sse::TESTS,
         stream::TESTS,
         taps::TESTS,

@@ -61,7 +61,7 @@ fn placed(nodes: &Nodes, wish: &Wish) -> Result<String, Obstacle> {
 
 fn placed_by(nodes: &Nodes, wish: &Wish, strategy: Strategy, turn: usize) -> Result<String, Obstacle> {
     let names = ["tiny".to_owned()];
-    let demand = Demand { engine: "llorch", model_names: &names, wish, last: None, shun: None };
+    let demand = Demand { engine: "llorch", model_names: &names, ctx: 1, wish, last: None, shun: None };
     place(&candidates(nodes), &demand, strategy, turn, turn as u64 * 7919).map(|chosen| chosen.report.pool_id.clone())
 }
 
@@ -139,7 +139,7 @@ fn a_place_that_failed_is_the_last_choice() {
     let names = ["tiny".to_owned()];
     let wish = Wish::default();
     let chosen = |shun, last| {
-        let demand = Demand { engine: "llorch", model_names: &names, wish: &wish, last, shun };
+        let demand = Demand { engine: "llorch", model_names: &names, ctx: 1, wish: &wish, last, shun };
         let found = place(&candidates(&nodes), &demand, Strategy::LeastLoaded, 0, 0);
         found.map(|chosen| chosen.report.pool_id.clone()).unwrap()
     };
@@ -170,22 +170,28 @@ fn slots_of_others_count_and_our_own_not_twice() {
     let mut nodes = nodes(&[("n", report("a"))]);
     let key = ("a".to_owned(), String::new());
     let free = |nodes: &Nodes| candidates(nodes)[0].free;
-    nodes.lease("n", &key);
+    let life = nodes.lease("n", &key);
     assert_eq!(free(&nodes), 1);
     assert!(nodes.heartbeat("n", vec![PoolReport { slots_free: 1, ..report("a") }]));
     assert_eq!(free(&nodes), 1, "the node counts our task, and so do we");
     assert!(nodes.heartbeat("n", vec![PoolReport { slots_free: 0, ..report("a") }]));
     assert_eq!(free(&nodes), 0, "somebody else has the other one");
-    nodes.give_back("n", &key);
+    nodes.give_back("n", &key, life);
     assert_eq!(free(&nodes), 1);
     assert!(nodes.heartbeat("n", vec![PoolReport { slots_free: 1, ..report("a") }]));
     assert_eq!(free(&nodes), 2, "a report of a moment ago may still count what has just ended");
-    nodes.give_back("n", &key);
+    nodes.give_back("n", &key, life);
     assert_eq!(free(&nodes), 2, "never more than there are");
     // The replica that a pool is known by may change under a task.
     nodes.lease("n", &key);
     assert!(nodes.heartbeat("n", vec![PoolReport { replica_id: "r1".into(), slots_free: 1, ..report("a") }]));
     assert_eq!(free(&nodes), 1);
+    // A node that moved has pools that were never leased: what ran on the old ones gives nothing back to these.
+    nodes.remove("n");
+    let mut anew = self::nodes(&[("n", PoolReport { slots_free: 2, ..report("a") })]);
+    anew.lease("n", &key);
+    anew.give_back("n", &key, life);
+    assert_eq!(free(&anew), 1);
 }
 
 fn predictions_follow_the_slots() {

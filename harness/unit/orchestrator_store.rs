@@ -17,6 +17,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("orchestrator_store/compacted_and_the_same", compacted_and_the_same),
     ("orchestrator_store/one_daemon_a_folder", one_daemon_a_folder),
     ("orchestrator_store/private", private),
+    ("orchestrator_store/many_at_once_in_one_order", many_at_once_in_one_order),
+    ("orchestrator_store/an_answer_may_append", an_answer_may_append),
 ];
 
 const NEVER: u64 = u64::MAX;
@@ -166,4 +168,58 @@ fn private() {
     let _store = open(folder.path());
     let mode = std::fs::metadata(folder.path().join("tasks.log")).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "prompts are in it");
+}
+
+/// Whoever appends writes for others too: what is told, in which order, must not depend on who that is.
+fn many_at_once_in_one_order() {
+    const THREADS: u128 = 8;
+    const EVENTS: u64 = 500;
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = LogStore::open(folder.path(), 40_000).unwrap(); // compacted again and again meanwhile
+    let told = std::sync::Mutex::new(Vec::new());
+    let told = std::sync::Arc::new(told);
+    std::thread::scope(|scope| {
+        for task in 0..THREADS {
+            let (store, told) = (&store, &told);
+            scope.spawn(move || {
+                for id in 1..=EVENTS {
+                    let told = told.clone();
+                    store.append(
+                        &event(task, id),
+                        Box::new(move |outcome| {
+                            outcome.unwrap();
+                            told.lock().unwrap().push((task, id));
+                        }),
+                    );
+                    store.append(&gone(1000 + task), Box::new(|outcome| outcome.unwrap()));
+                }
+            });
+        }
+    });
+    store.flush();
+    drop(store);
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    let of = |task: u128| told.iter().filter(move |(of, _)| *of == task).map(|(_, id)| *id);
+    for task in 0..THREADS {
+        assert!(of(task).eq(1..=EVENTS), "task {task} was told of its events in another order, or not of all");
+    }
+    let stored = open(folder.path()).1.into_iter().filter_map(|record| match record {
+        Record::Event(event) => Some((event.task_id.as_u128(), event.id)),
+        _ => None,
+    });
+    assert_eq!(stored.collect::<Vec<_>>(), told, "what is stored is what was told, in the same order");
+}
+
+fn an_answer_may_append() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = std::sync::Arc::new(open(folder.path()).0);
+    let (done, stored) = channel();
+    let again = store.clone();
+    store.append(
+        &event(1, 1),
+        Box::new(move |_| again.append(&event(1, 2), Box::new(move |outcome| done.send(outcome).unwrap()))),
+    );
+    assert_eq!(stored.recv().unwrap(), Ok(()));
+    drop(store);
+    assert_eq!(open(folder.path()).1, [event(1, 1), event(1, 2)]);
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use llorch::harness::api::Api;
 use llorch::harness::hub::{Hub, Mishap};
 use llorch::harness::pool_machine::{Hf, Machine, Shape};
 use llorch::harness::scene::Scene;
@@ -32,7 +33,7 @@ fn scene(script: &str) -> (tempfile::TempDir, Scene) {
     fs::write(&llorch, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&llorch, fs::Permissions::from_mode(0o755)).unwrap();
     let kind = TargetKind::BuiltIn { backend: None };
-    let request = TargetRequest { kind, model: None, model_formats: Vec::new(), llorch };
+    let request = TargetRequest { kind, model: None, model_formats: Vec::new(), api: Api::Native, llorch };
     let mut scene = Scene::new(Arc::new(Session::of(request).unwrap()));
     scene.have_pool_machine(None).unwrap();
     (folder, scene)

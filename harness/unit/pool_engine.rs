@@ -15,7 +15,7 @@ use llorch::pool::engine::server::Plan;
 use llorch::pool::handoff::Handoff;
 use serde_json::{Value, json};
 
-use super::pool_node::{Node, events, tiny};
+use super::pool_node::{Node, events};
 use super::serve::{chunk, serve};
 
 pub const TESTS: &[(&str, fn())] = &[
@@ -27,7 +27,6 @@ pub const TESTS: &[(&str, fn())] = &[
     ("pool_engine/cancel_waits_for_the_slot", cancel_waits_for_the_slot),
     ("pool_engine/seeds", seeds),
     ("pool_engine/command_line", command_line),
-    ("pool_engine/a_real_server", a_real_server),
 ];
 
 const SOON: Duration = Duration::from_secs(30);
@@ -292,44 +291,4 @@ fn command_line() {
          --ctx-size 512"
     );
     assert_eq!(plan.handoff_path(), PathBuf::from("/run/p-r.json"));
-}
-
-/// Where `LLAMA_SERVER_BIN` names one: started by the node, run, cancelled, stopped.
-fn a_real_server() {
-    let Some(binary) = std::env::var("LLAMA_SERVER_BIN").ok().filter(|path| !path.is_empty()) else {
-        let required = std::env::var("REQUIRE_REAL_LLAMA").is_ok_and(|value| value == "1");
-        assert!(!required, "LLAMA_SERVER_BIN names no llama-server, and REQUIRE_REAL_LLAMA=1 asks for one");
-        return;
-    };
-    let node = Node::start(
-        json!({"workers": [{"model_ref": tiny("model.gguf"), "backend": "llamacpp", "supervise": false}]}),
-        &[("LLAMA_SERVER_BIN", &binary)],
-    );
-    let pool = node.wait_until_ready();
-    assert_eq!(pool["engine"], "llamacpp");
-    let job = |id: &str, seed: u64, max: u32| json!({"job_id": id, "prompt": "Write a haiku", "seed": seed, "max_tokens": max});
-    let text = |id: &str, seed: u64| {
-        let events = events(&node.post("/pools/pool-0/execute", job(id, seed, 40)).text());
-        let (name, end) = events.last().unwrap().clone();
-        assert_eq!(name, "end", "{end}");
-        let tokens = events.iter().filter(|(name, _)| name == "token");
-        let counts: Vec<u64> = tokens.clone().map(|(_, token)| token["i"].as_u64().unwrap()).collect();
-        assert_eq!(counts, (0..counts.len() as u64).collect::<Vec<_>>());
-        tokens.map(|(_, token)| token["t"].as_str().unwrap().to_owned()).collect::<String>()
-    };
-    let (once, again, other) = (text("a", 1), text("b", 1), text("c", 2));
-    assert_eq!(once, again);
-    assert_ne!(once, other);
-    assert_eq!(node.get("/pools/pool-0/status")["slots_free"], 1);
-    let worker = node.get("/v2/state")["workers"][0].clone();
-    let id = worker["worker_id"].as_str().unwrap();
-    let folder = node.folder.path().join(".runtime/engines");
-    let left = || {
-        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name != "logs").collect::<Vec<_>>()
-    };
-    assert_eq!(left().len(), 2, "the handoff file and its key: {:?}", left());
-    assert_eq!(node.post(&format!("/v2/workers/{id}/stop"), json!({})).status, 202);
-    node.wait(&format!("/v2/workers/{id}"), "gone", |worker| worker["status"] == "gone");
-    assert_eq!(left(), Vec::<String>::new());
 }

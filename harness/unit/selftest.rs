@@ -1,6 +1,7 @@
 //! The features put every mistake and every oddity of the scripted worker on trial, each with cases that there are.
 
 use llorch::harness::catalogue::Catalogue;
+use llorch::harness::chain::mistakes;
 use llorch::harness::scripted::{MISTAKES, ODDITIES};
 use llorch::harness::selection::Selection;
 
@@ -10,26 +11,31 @@ pub const TESTS: &[(&str, fn())] = &[
     ("selftest/only_asked_for_by_name", only_asked_for_by_name),
 ];
 
-/// What is put on trial, and the addresses of the cases that judge it.
-fn trials() -> Vec<(String, Vec<String>)> {
+const WORKER: &str = "the scripted worker";
+const ORCHESTRATOR: &str = "an orchestrator";
+
+/// Who is put on trial, with the name of the mistake or oddity, and the addresses of the cases that judge it.
+fn trials() -> Vec<((&'static str, String), Vec<String>)> {
     let catalogue = Catalogue::embedded().unwrap();
     let script = catalogue.script(|case| case.is_selftest());
     let quoted = |step: &gherkin::Step| step.value.split('"').nth(1).unwrap_or_default().to_owned();
     let scenarios = script.features.iter().flat_map(|feature| &feature.scenarios);
-    let scenarios = scenarios.filter(|scenario| scenario.steps[0].value.starts_with("the scripted worker"));
     let trial = |scenario: &gherkin::Scenario| {
+        let who = [WORKER, ORCHESTRATOR].into_iter().find(|who| scenario.steps[0].value.starts_with(who))?;
         let judges = quoted(&scenario.steps[1]);
-        (quoted(&scenario.steps[0]), judges.split(", ").map(str::to_owned).collect())
+        Some(((who, quoted(&scenario.steps[0])), judges.split(", ").map(str::to_owned).collect()))
     };
-    scenarios.map(trial).collect()
+    scenarios.filter_map(trial).collect()
 }
 
 fn everything_is_on_trial_once() {
     let trials = trials();
-    let names = MISTAKES.iter().map(|mistake| mistake.name).chain(ODDITIES.iter().map(|oddity| oddity.name));
-    for name in names {
-        let times = trials.iter().filter(|(on_trial, _)| on_trial == name).count();
-        assert_eq!(times, 1, "{name} stands {times} times in features/selftest");
+    let of_worker = MISTAKES.iter().map(|mistake| mistake.name).chain(ODDITIES.iter().map(|oddity| oddity.name));
+    let of_orchestrator = mistakes::MISTAKES.iter().map(|mistake| mistake.name);
+    let all = of_worker.map(|name| (WORKER, name)).chain(of_orchestrator.map(|name| (ORCHESTRATOR, name)));
+    for (who, name) in all {
+        let times = trials.iter().filter(|((on_trial, known), _)| (*on_trial, known.as_str()) == (who, name)).count();
+        assert_eq!(times, 1, "{who}'s {name} stands {times} times in features/selftest");
     }
 }
 
@@ -37,7 +43,7 @@ fn the_judges_exist() {
     let catalogue = Catalogue::embedded().unwrap();
     for (name, judges) in trials() {
         let selection = Selection { addresses: judges, ..Selection::default() };
-        assert!(selection.choose(&catalogue).is_ok(), "{name} is judged by cases that are not there: {selection:?}");
+        assert!(selection.choose(&catalogue).is_ok(), "{name:?} is judged by cases that are not there: {selection:?}");
     }
 }
 

@@ -16,8 +16,8 @@ pub const TESTS: &[(&str, fn())] = &[
 ];
 
 const WORDS: [&str; 22] = [
-    "▁", "h", "e", "l", "o", "w", "r", "d", ".", "é", "▁h", "he", "ll", "llo", "hello", "▁hello", "▁w", "or", "▁wor",
-    "ld", "▁world", "▁▁",
+    "▁", "h", "e", "l", "o", "w", "r", "d", ".", "é", "he", "ll", "llo", "hello", "▁hello", "▁w", "or", "▁wor", "ld",
+    "▁world", "▁▁", "▁h",
 ];
 const FIRST_WORD: usize = 3 + 256;
 

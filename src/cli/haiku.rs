@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use crate::harness::api::Api;
 use crate::harness::exit::Exit;
 use crate::harness::haiku::run::{self, Chain, Orchestrator, Wanted};
 use crate::harness::http::{Base, Request};
@@ -166,7 +167,13 @@ fn open(flags: &Flags) -> Result<Target, Exit> {
         return Err(refuse(format!("--model: {} is not there", model.display())));
     }
     let llorch = std::env::current_exe().map_err(|problem| refuse(problem.to_string()))?;
-    let request = TargetRequest { kind, model: flags.model.clone(), model_formats: flags.model_format.clone(), llorch };
+    let request = TargetRequest {
+        kind,
+        model: flags.model.clone(),
+        model_formats: flags.model_format.clone(),
+        api: Api::Native,
+        llorch,
+    };
     let not_started = |problem: &dyn std::error::Error| {
         super::complain(problem);
         Exit::TargetNotStarted

@@ -130,8 +130,7 @@ impl Flags {
         let worker = worker.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let silent = Duration::from_secs(self.silence_sec.into());
         let no_answer = |error: reqwest::Error| InferError::NoAnswer { worker: worker.clone(), reason: causes(&error) };
-        let client =
-            reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).read_timeout(silent);
+        let client = crate::http::client().no_proxy().redirect(reqwest::redirect::Policy::none()).read_timeout(silent);
         let client = client.connect_timeout(silent).build().map_err(no_answer)?;
         let mut request = client.post(format!("http://{worker}/execute")).json(&self.job(&prompt));
         if let Some(token) = std::env::var("LLORCH_API_TOKEN").ok().filter(|token| !token.is_empty()) {

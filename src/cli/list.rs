@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::SelectionFlags;
+use crate::harness::api::Api;
 use crate::harness::catalogue::Script;
 use crate::harness::exit::Exit;
 
@@ -23,7 +24,7 @@ enum Format {
 }
 
 pub fn main(flags: Flags) -> ExitCode {
-    let (_, script) = match flags.selection.choose() {
+    let (_, script) = match flags.selection.choose(Api::default()) {
         Ok(chosen) => chosen,
         Err(exit) => return exit.into(),
     };

@@ -127,6 +127,11 @@ const DAEMONS: &[(&str, Main)] = &[
         crate::harness::scripted::main(&words)
     }),
     #[cfg(feature = "bdd")]
+    ("scripted-engine", |arguments| {
+        let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+        crate::harness::scripted_engine::main(&words)
+    }),
+    #[cfg(feature = "bdd")]
     ("cheat", |arguments| {
         let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
         crate::harness::cheats::main(&words)
@@ -165,18 +170,20 @@ pub struct SelectionFlags {
 #[cfg(feature = "bdd")]
 mod choose {
     use super::SelectionFlags;
+    use crate::harness::api::Api;
     use crate::harness::catalogue::{Catalogue, CatalogueError, Script};
     use crate::harness::exit::Exit;
     use crate::harness::selection::Selection;
 
     impl SelectionFlags {
         /// Prints why there is nothing to choose from, or nothing chosen.
-        pub(super) fn choose(self) -> Result<(Selection, Script), Exit> {
+        pub(super) fn choose(self, api: Api) -> Result<(Selection, Script), Exit> {
             let selection = Selection {
                 addresses: self.cases,
                 checkpoint: self.checkpoint,
                 rung: self.rung,
                 quick: self.quick,
+                api,
                 ..Selection::from_environment()
             };
             let selection = match self.tags {

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::verify::interrupt;
+use crate::harness::api::Api;
 use crate::harness::catalogue::{Catalogue, Script, address_of};
+use crate::harness::chain::mistakes;
 use crate::harness::cheats::{CHEATS, Cheat};
 use crate::harness::exit::Exit;
 use crate::harness::runner::{self, CaseOutcome, Played, Terms};
@@ -48,6 +50,8 @@ enum Kind {
     /// The worker without any mistake, which has to pass: else being caught would mean nothing.
     Honest,
     Mistake,
+    /// A mistake of an orchestrator.
+    Orchestrator,
     Oddity,
     Cheat,
 }
@@ -56,9 +60,9 @@ impl Kind {
     fn word(self, holds: bool) -> &'static str {
         match (self, holds) {
             (Kind::Honest, true) => "PASSED",
-            (Kind::Mistake | Kind::Cheat, true) => "CAUGHT",
+            (Kind::Mistake | Kind::Orchestrator | Kind::Cheat, true) => "CAUGHT",
             (Kind::Oddity, true) => "ACCEPTED",
-            (Kind::Mistake | Kind::Cheat, false) => "MISSED",
+            (Kind::Mistake | Kind::Orchestrator | Kind::Cheat, false) => "MISSED",
             (Kind::Honest | Kind::Oddity, false) => "REFUSED",
         }
     }
@@ -74,11 +78,13 @@ impl Trial {
             let cases = format!("rung {}", cheat.caught_by.number());
             return Some(Trial { kind: Kind::Cheat, name: cheat.name.to_owned(), cases });
         }
-        if !given.value.starts_with("the scripted worker") {
+        let is_orchestrator = given.value.starts_with("an orchestrator");
+        if !is_orchestrator && !given.value.starts_with("the scripted worker") {
             return None;
         }
         let cases = quoted(when)?;
         let (kind, name) = match quoted(given) {
+            Some(name) if is_orchestrator => (Kind::Orchestrator, name),
             Some(name) if Mistake::named(&name).is_some() => (Kind::Mistake, name),
             Some(name) => (Kind::Oddity, name),
             None => (Kind::Honest, cases.clone()),
@@ -90,6 +96,7 @@ impl Trial {
         match self.kind {
             Kind::Honest => "Nothing is wrong or unusual.",
             Kind::Mistake => Mistake::named(&self.name).map_or("", |mistake| mistake.description),
+            Kind::Orchestrator => mistakes::Mistake::named(&self.name).map_or("", |mistake| mistake.description),
             Kind::Oddity => Oddity::named(&self.name).map_or("", |oddity| oddity.description),
             Kind::Cheat => Cheat::named(&self.name).map_or("", |cheat| cheat.does),
         }
@@ -148,7 +155,7 @@ fn carry_out(flags: &Flags) -> Result<Exit, Exit> {
 
     let llorch = std::env::current_exe().map_err(|problem| internal(&problem))?;
     let kind = TargetKind::BuiltIn { backend: Some(BuiltInBackend::Stub) };
-    let request = TargetRequest { kind, model: None, model_formats: Vec::new(), llorch };
+    let request = TargetRequest { kind, model: None, model_formats: Vec::new(), api: Api::Native, llorch };
     let session = Arc::new(Session::of(request).map_err(|problem| internal(&problem))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|problem| internal(&problem))?;
@@ -173,8 +180,9 @@ fn carry_out(flags: &Flags) -> Result<Exit, Exit> {
     let told = |(held, broken): (usize, usize)| format!("{held} of {}", held + broken);
     let _ = writeln!(
         out,
-        "\nmistakes caught: {} · cheats caught: {} · oddities accepted: {} · areas passed by the honest worker: {} · {:.1} s",
+        "\nmistakes caught: {} · of an orchestrator: {} · cheats caught: {} · oddities accepted: {} · areas passed by the honest worker: {} · {:.1} s",
         told(count(Kind::Mistake)),
+        told(count(Kind::Orchestrator)),
         told(count(Kind::Cheat)),
         told(count(Kind::Oddity)),
         told(count(Kind::Honest)),
@@ -210,6 +218,7 @@ fn kill_faults(out: &mut impl Write) -> Result<bool, Exit> {
 fn named_nowhere(trials: &BTreeMap<String, Trial>) -> Vec<&'static str> {
     let names = MISTAKES.iter().map(|mistake| mistake.name).chain(ODDITIES.iter().map(|oddity| oddity.name));
     let names = names.chain(CHEATS.iter().map(|cheat| cheat.name));
+    let names = names.chain(mistakes::MISTAKES.iter().map(|mistake| mistake.name));
     names.filter(|name| !trials.values().any(|trial| trial.name == *name)).collect()
 }
 

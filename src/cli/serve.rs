@@ -3,14 +3,17 @@
 //! The daemons are this binary under their own names, in process groups of their own; they end with this command,
 //! however it ends. What they write goes to a folder that goes too, unless `--keep` names one.
 
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::harness::selection::ModelFormat;
@@ -23,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const REQUEST_PATIENCE: Duration = Duration::from_secs(3);
 /// A daemon that drains lets its running job end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
 /// Given to the daemons: without them a guarded machine would be open.
 const PASSED_ON: [&str; 2] = ["LLORCH_API_TOKEN", "LLORCH_NODE_TOKEN"];
 /// Of a log, in an error.
@@ -50,7 +54,7 @@ pub fn main(flags: &Flags) -> ExitCode {
         Err(error) => return fail(&format!("failed to start the runtime: {error}")),
     };
     match runtime.block_on(serve(flags)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(message) => fail(&message),
     }
 }
@@ -62,42 +66,72 @@ fn fail(message: &str) -> ExitCode {
 
 /// Where everything is written. Removed at the end where nobody named it.
 enum Place {
-    Kept(PathBuf),
+    Kept {
+        path: PathBuf,
+        /// Held: two of these commands in one folder would write over each other.
+        _lock: File,
+    },
     Scratch(tempfile::TempDir),
 }
 
+impl Drop for Place {
+    /// What was killed just now may be in the middle of writing a last file.
+    fn drop(&mut self) {
+        let Place::Scratch(folder) = self else { return };
+        let until = Instant::now() + REMOVE_PATIENCE;
+        while std::fs::remove_dir_all(folder.path()).is_err() && folder.path().exists() && Instant::now() < until {
+            std::thread::park_timeout(LOOK);
+        }
+    }
+}
+
 impl Place {
-    fn open(keep: Option<&Path>) -> std::io::Result<Self> {
-        match keep {
-            Some(folder) => {
-                std::fs::create_dir_all(folder)?;
-                Ok(Place::Kept(std::path::absolute(folder)?))
+    fn open(keep: Option<&Path>) -> Result<Self, String> {
+        let Some(folder) = keep else {
+            let folder = tempfile::Builder::new().prefix("llorch-serve-").tempdir();
+            return folder.map(Place::Scratch).map_err(|error| format!("failed to make a folder: {error}"));
+        };
+        let refuse = |error: std::io::Error| format!("the folder {} can't be used: {error}", folder.display());
+        std::fs::create_dir_all(folder).map_err(refuse)?;
+        let folder = std::path::absolute(folder).map_err(refuse)?;
+        let lock = File::create(folder.join("serve.lock")).map_err(refuse)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Place::Kept { path: folder, _lock: lock }),
+            Err(TryLockError::WouldBlock) => {
+                Err(format!("another llorch serve uses {}; give each its own --keep", folder.display()))
             }
-            None => tempfile::Builder::new().prefix("llorch-serve-").tempdir().map(Place::Scratch),
+            Err(TryLockError::Error(error)) => Err(refuse(error)),
         }
     }
 
     fn path(&self) -> &Path {
         match self {
-            Place::Kept(path) => path,
+            Place::Kept { path, .. } => path,
             Place::Scratch(folder) => folder.path(),
         }
     }
 }
 
-async fn serve(flags: &Flags) -> Result<(), String> {
-    let shutdown = Shutdown::default();
-    // A second signal ends this process, and the kernel ends its children with it.
+/// Until a signal, or until a daemon ends. At a second signal what was begun is dropped, which ends it.
+async fn serve(flags: &Flags) -> Result<ExitCode, String> {
+    let (shutdown, at_once) = (Shutdown::default(), Arc::new(Notify::new()));
+    let second = at_once.clone();
     shutdown
-        .on_signals(|| std::process::exit(130))
+        .on_signals(move || second.notify_one())
         .map_err(|error| format!("failed to listen for signals: {error}"))?;
-    let place = Place::open(flags.keep.as_deref()).map_err(|error| format!("failed to make a folder: {error}"))?;
-    let started = tokio::select! {
+    let place = Place::open(flags.keep.as_deref())?;
+    tokio::select! {
+        outcome = live(flags, &place, &shutdown) => outcome.map(|()| ExitCode::SUCCESS),
+        () = at_once.notified() => Ok(ExitCode::from(130)),
+    }
+}
+
+async fn live(flags: &Flags, place: &Place, shutdown: &Shutdown) -> Result<(), String> {
+    let (orchestrator, manager) = tokio::select! {
         started = start(flags, place.path()) => started?,
         // While it starts: dropping what was begun ends it.
         () = shutdown.asked() => return Ok(()),
     };
-    let (orchestrator, manager) = started;
     tokio::select! {
         () = shutdown.asked() => {}
         exit = orchestrator.child.ended() => return Err(orchestrator.died(&exit.to_string())),
@@ -147,12 +181,13 @@ async fn start(flags: &Flags, place: &Path) -> Result<(Daemon, Daemon), String> 
             ("ORCHESTRATORD_URL", format!("http://{front}")),
         ],
     )?;
-    let client = Client::builder().no_proxy().build().map_err(|error| error.to_string())?;
+    let client = crate::http::client().no_proxy().build().map_err(|error| error.to_string())?;
     let deadline = Instant::now() + READY_PATIENCE;
     wait_for(&client, &orchestrator, &format!("http://{front}/health"), deadline, |_| true).await?;
     let pool = format!("http://{front}/v2/pools/pool-0/health");
     tokio::select! {
         ready = wait_for(&client, &manager, &pool, deadline, is_ready) => ready?,
+        trouble = manager.trouble() => return Err(trouble),
         exit = orchestrator.child.ended() => return Err(orchestrator.died(&exit.to_string())),
     }
     announce(front, node, &model_ref, &flags.backend, place);
@@ -172,6 +207,8 @@ struct Daemon {
     name: &'static str,
     child: Child,
     log: PathBuf,
+    /// Where this life's log begins: a kept folder has those of earlier ones.
+    log_begins: usize,
 }
 
 impl Daemon {
@@ -183,6 +220,7 @@ impl Daemon {
     ) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| format!("failed to find this program: {error}"))?;
         let log = place.join(format!("{name}.log"));
+        let log_begins = std::fs::metadata(&log).map_or(0, |log| log.len() as usize);
         let mut words = vec![name.to_owned()];
         words.extend(arguments.iter().cloned());
         let passed = PASSED_ON.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
@@ -195,15 +233,48 @@ impl Daemon {
             output: Output::Log(log.clone()),
         })
         .map_err(|error| format!("failed to start {name}: {error}"))?;
-        Ok(Self { name, child, log })
+        Ok(Self { name, child, log, log_begins })
     }
 
     fn died(&self, how: &str) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-        format!("{} ended ({how}); the end of its log:\n{tail}", self.name)
+        format!("{} ended ({how}); the end of its log:\n{}", self.name, tail(&self.log, self.log_begins))
     }
+
+    /// Resolves when a pool manager says that its worker can't start, with the reason. At the first try: whoever waits for
+    /// it to be ready wants to mend the command.
+    async fn trouble(&self) -> String {
+        loop {
+            let text = read(&self.log, self.log_begins);
+            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            for line in lines {
+                let told = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+                match line["action"].as_str() {
+                    Some("worker_refused") => return format!("the worker can't start: {}", told("reason")),
+                    Some("worker_failed") => {
+                        let log = self.log.with_file_name("engines/logs").join(told("target")).with_extension("log");
+                        return format!(
+                            "the worker did not start: {}; the end of its log:\n{}",
+                            told("reason"),
+                            tail(&log, 0)
+                        );
+                    }
+                    _ => {}
+                }
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+fn read(log: &Path, from: usize) -> String {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned()
+}
+
+fn tail(log: &Path, from: usize) -> String {
+    let text = read(log, from);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
 /// Waits until a route answers as it should, for as long as the daemon lives and the deadline allows.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::SelectionFlags;
+use crate::harness::api::Api;
 use crate::harness::catalogue::Script;
 use crate::harness::exit::Exit;
 use crate::harness::runner::{self, RunResult, Session as _, Terms};
@@ -37,6 +38,9 @@ pub struct Flags {
     /// In which formats the target may be given models of the harness's choosing; may be repeated
     #[arg(long, value_enum, value_name = "FORMAT")]
     model_format: Vec<ModelFormat>,
+    /// In which words it is asked: the worker contract's, llama-server's own, or OpenAI's
+    #[arg(long, value_enum, default_value_t)]
+    api: Api,
     /// What the built-in worker computes with
     #[arg(long, value_enum, conflicts_with_all = ["spawn", "url"])]
     backend: Option<BuiltInBackend>,
@@ -112,6 +116,9 @@ fn check(flags: Flags) -> Result<Order, Exit> {
         }
         (Some(command), _) => return Err(refuse(format!("--spawn: not a command: {command:?}"))),
         (None, Some(url)) => TargetKind::Url { url },
+        (None, None) if !flags.api.is_native() => {
+            return Err(refuse(format!("--api {} needs an engine: --spawn or --url", flags.api.word())));
+        }
         (None, None) => TargetKind::BuiltIn { backend: flags.backend },
     };
     if let Some(model) = flags.model.as_ref().filter(|model| !model.exists()) {
@@ -121,10 +128,10 @@ fn check(flags: Flags) -> Result<Order, Exit> {
         super::complain(&problem);
         Exit::Internal
     })?;
-    let (selection, script) = flags.selection.choose()?;
+    let (selection, script) = flags.selection.choose(flags.api)?;
     let desk = reporters(flags.format, flags.no_color, flags.junit, flags.report)?;
     Ok(Order {
-        request: TargetRequest { kind, model: flags.model, model_formats: flags.model_format, llorch },
+        request: TargetRequest { kind, model: flags.model, model_formats: flags.model_format, api: flags.api, llorch },
         selection,
         script,
         strict: flags.strict,

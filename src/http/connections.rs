@@ -10,6 +10,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -27,6 +28,17 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Connections of this listener end by themselves when the other side has said nothing for so long, its system included:
+/// a machine that was cut off sends no goodbye, and what it asked for would go on for as long as the kernel tries.
+pub fn notice_the_lost(listener: &TcpListener, after: Duration) -> std::io::Result<()> {
+    let socket = SockRef::from(listener); // whose options the accepted ones inherit
+    let probe = after / 4;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe).with_retries(3))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(after))?;
+    Ok(())
 }
 
 /// Serves until `closing` turns true, then lets open connections finish what they are writing. `most` connections may be

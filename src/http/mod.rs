@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod body;
+mod client;
 pub mod connections;
 pub mod correlation;
 pub mod event_stream;
@@ -10,3 +11,5 @@ pub mod failure;
 pub mod fields;
 pub mod logs;
 pub mod shutdown;
+
+pub use client::client;

@@ -97,6 +97,7 @@ async fn admit(
         return Err(in_use());
     }
     let model_names = service.catalog.names(&spec.model_ref)?;
+    check_context(service, &spec, &model_names)?;
     let (mut steps, preparation) = match check_pools(service, &spec, &model_names) {
         Ok(()) => (Vec::new(), None),
         Err(error) if error.code == Code::ModelNotAvailable => match preparation::plan(service, &spec, &model_names) {
@@ -105,7 +106,6 @@ async fn admit(
         },
         Err(error) => return Err(error),
     };
-    check_context(service, &spec, &model_names)?;
     let (session, is_new) = service.sessions.get_or_create(spec.session_id, budgets);
     let undo_session = || {
         if is_new {
@@ -133,7 +133,13 @@ async fn admit(
             preparation: preparation.clone(),
         };
         let task = Arc::new(Task::new(admitted, EventLog::new(service.configuration.event_log)));
-        if service.tasks.insert(task.clone()) { Ok(task) } else { Err(in_use()) }
+        if !service.tasks.insert(task.clone()) {
+            return Err(in_use());
+        }
+        // Told before anybody can place it.
+        let human = format!("Admits the task as {} number {queue_position} in the queue", spec.priority.word());
+        narrate("admission", &task_id.to_string(), correlation, &human);
+        Ok(task)
     };
     let (task, turn) = match service.scheduler.admit(&spec, &model_names, &session, make) {
         Ok(Ok(admitted)) => admitted,
@@ -159,8 +165,6 @@ async fn admit(
     }
     service.metrics.enqueued(&spec.engine, spec.priority);
     let position = task.admitted.queue_position;
-    let human = format!("Admits the task as {} number {position} in the queue", spec.priority.word());
-    narrate("admission", &task_id.to_string(), correlation, &human);
     let path = format!("/v2/tasks/{task_id}/events");
     let answer = AdmissionResponseV2 {
         task_id,

@@ -136,6 +136,9 @@ impl Metrics {
         for policy in ["reject", "drop-lru"] {
             self.backpressure.with_label_values(&[policy]);
         }
+        for outcome in ["available", "missing"] {
+            self.catalog_verifications.with_label_values(&[outcome]);
+        }
         self.node_registrations.with_label_values(&["ok"]);
         self.node_heartbeats.with_label_values(&["ok"]);
     }

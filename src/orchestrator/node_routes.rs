@@ -1,7 +1,7 @@
 //! Nodes: they register, report themselves, and leave.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -25,7 +25,7 @@ use crate::http::correlation::CorrelationId;
 use crate::http::fields::{self, FieldError, Fields, kind, whole};
 
 /// When a node should report itself next.
-const NEXT_HEARTBEAT_MS: u64 = 10_000;
+const LONGEST_PACE_MS: u64 = 10_000;
 const TEXT_CHARACTERS: usize = 256;
 /// Of one pool.
 const MOST_SLOTS: u64 = 65_536;
@@ -74,6 +74,21 @@ pub struct Gpu {
 pub struct HeartbeatRequest {
     timestamp: Option<String>,
     pools: Vec<HeartbeatPool>,
+    /// Workers that failed since the last heartbeat that was taken: they are told in the log.
+    failures: Option<Vec<Failure>>,
+}
+
+/// A worker that failed, with its exit code or the signal that ended it.
+#[derive(ToSchema)]
+#[schema(as = WorkerFailure)]
+#[allow(dead_code)] // only its schema is used
+pub struct Failure {
+    worker_id: String,
+    pool_id: Option<String>,
+    model_ref: Option<String>,
+    exit_code: Option<u64>,
+    signal: Option<u64>,
+    message: Option<String>,
 }
 
 #[derive(ToSchema)]
@@ -232,7 +247,7 @@ pub async fn heartbeat(
 ) -> Result<Json<Heard>, ApiError> {
     let (head, body) = request.into_parts();
     let object = fields::object(&body::read_json(&head.headers, body).await?)?;
-    let reports = read_heartbeat(&object)?;
+    let (reports, failures) = read_heartbeat(&object)?;
     let before = service.scheduler.state().nodes.state(&id);
     if !service.scheduler.state().nodes.heartbeat(&id, reports) {
         service.metrics.heartbeat("unknown_node");
@@ -242,11 +257,29 @@ pub async fn heartbeat(
     if matches!(before, Some(NodeState::Registering | NodeState::Offline | NodeState::Failed)) {
         narrate("node_online", &id, correlation.as_str(), &format!("Takes node {id} into use"));
     }
+    for (worker, how) in failures {
+        narrate(
+            "worker_failed",
+            &worker,
+            correlation.as_str(),
+            &format!("Hears that a worker of node {id} failed: {how}"),
+        );
+    }
     service.scheduler.dispatch();
-    Ok(Json(Heard { success: true, next_heartbeat_ms: NEXT_HEARTBEAT_MS }))
+    let next_heartbeat_ms = pace(service.configuration.node_timeout);
+    Ok(Json(Heard { success: true, next_heartbeat_ms }))
 }
 
-fn read_heartbeat(object: &Map<String, Value>) -> Result<Vec<PoolReport>, ApiError> {
+/// Three heartbeats fit into the time after which a silent node is offline: one may be lost, and one late.
+fn pace(node_timeout: Duration) -> u64 {
+    LONGEST_PACE_MS.min(u64::try_from(node_timeout.as_millis()).unwrap_or(u64::MAX) / 3).max(10)
+}
+
+/// Workers, each with how it ended.
+type Failures = Vec<(String, String)>;
+
+/// What the pools are, and which workers failed, each with how it ended.
+fn read_heartbeat(object: &Map<String, Value>) -> Result<(Vec<PoolReport>, Failures), ApiError> {
     let mut fields = Fields::of(object, &[]);
     match fields.get("timestamp") {
         None | Some(Value::String(_) | Value::Number(_)) => {}
@@ -263,7 +296,20 @@ fn read_heartbeat(object: &Map<String, Value>) -> Result<Vec<PoolReport>, ApiErr
         fields.errors.extend(inner.errors.into_iter().map(named));
         reports.extend(report);
     }
-    if fields.errors.is_empty() { Ok(reports) } else { Err(ApiError::invalid(&fields.errors)) }
+    let mut failures = Vec::new();
+    for (index, failure) in objects(&mut fields, "failures").into_iter().enumerate() {
+        let mut inner = Fields::of(failure, &[]);
+        let worker = inner.required_text("worker_id").map(str::to_owned);
+        for name in ["pool_id", "model_ref", "message"] {
+            inner.text(name);
+        }
+        let code = inner.integer("exit_code", 0, u64::MAX).map(|code| format!("exit code {code}"));
+        let signal = inner.integer("signal", 0, u64::MAX).map(|signal| format!("signal {signal}"));
+        let named = |error: FieldError| FieldError { field: format!("failures[{index}].{}", error.field), ..error };
+        fields.errors.extend(inner.errors.into_iter().map(named));
+        failures.extend(worker.map(|worker| (worker, code.or(signal).unwrap_or_else(|| "no exit".to_owned()))));
+    }
+    if fields.errors.is_empty() { Ok((reports, failures)) } else { Err(ApiError::invalid(&fields.errors)) }
 }
 
 impl Fields<'_> {

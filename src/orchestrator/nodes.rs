@@ -1,6 +1,7 @@
 //! The nodes as they report themselves: who is there, with which pools, models and slots.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -74,11 +75,15 @@ pub struct Pool {
     returned: Vec<Instant>,
     /// The pool said that it is busy though it seemed to have a slot: not before this.
     pub not_before: Option<Instant>,
+    /// Tells it from one of the same name that was there before: whose lease it is.
+    pub life: u64,
 }
 
 impl Pool {
     fn new(report: PoolReport) -> Self {
-        let mut pool = Self { report, leases: 0, foreign: 0, returned: Vec::new(), not_before: None };
+        static LIVES: AtomicU64 = AtomicU64::new(0);
+        let life = LIVES.fetch_add(1, Ordering::Relaxed);
+        let mut pool = Self { report, leases: 0, foreign: 0, returned: Vec::new(), not_before: None, life };
         pool.count_foreign(Instant::now());
         pool
     }
@@ -245,14 +250,16 @@ impl Nodes {
         self.nodes.get_mut(node_id)?.pools.get_mut(key)
     }
 
-    pub fn lease(&mut self, node_id: &str, key: &PoolKey) {
-        if let Some(pool) = self.pool_mut(node_id, key) {
-            pool.leases += 1;
-        }
+    /// Gives the life of the pool that the lease is of.
+    pub fn lease(&mut self, node_id: &str, key: &PoolKey) -> Option<u64> {
+        let pool = self.pool_mut(node_id, key)?;
+        pool.leases += 1;
+        Some(pool.life)
     }
 
-    pub fn give_back(&mut self, node_id: &str, key: &PoolKey) {
-        if let Some(pool) = self.pool_mut(node_id, key) {
+    /// A pool that has come anew since then was never leased.
+    pub fn give_back(&mut self, node_id: &str, key: &PoolKey, life: Option<u64>) {
+        if let Some(pool) = self.pool_mut(node_id, key).filter(|pool| Some(pool.life) == life) {
             pool.give_back(Instant::now());
         }
     }

@@ -38,6 +38,8 @@ pub struct Demand<'a> {
     pub engine: &'a str,
     /// Every name under which a node may list the model.
     pub model_names: &'a [String],
+    /// The context that it needs.
+    pub ctx: u32,
     pub wish: &'a Wish,
     /// The node and pool that served the session last, where the task asks to reuse its prefix.
     pub last: Option<(&'a str, &'a str)>,
@@ -88,6 +90,12 @@ pub fn has_model(report: &PoolReport, names: &[String]) -> bool {
     listed_as(report, names).is_some()
 }
 
+/// The context of the pool's model is long enough, as far as its node says how long it is.
+fn holds(report: &PoolReport, demand: &Demand<'_>) -> bool {
+    let length = report.models.iter().find(|model| demand.model_names.contains(&model.id));
+    length.and_then(|model| model.context_length).is_none_or(|length| demand.ctx <= length)
+}
+
 pub fn serves(report: &PoolReport, engine: &str) -> bool {
     report.engine == engine
 }
@@ -122,7 +130,8 @@ pub fn eligible<'a>(candidates: &[Candidate<'a>], demand: &Demand<'_>) -> Result
     }
     let required = wish.require_device_mask.as_deref();
     let fits = |candidate: &Candidate<'_>| {
-        required.is_none_or(|required| covers(&candidate.report.device_mask, required))
+        holds(candidate.report, demand)
+            && required.is_none_or(|required| covers(&candidate.report.device_mask, required))
             && !wish.avoid_pools.contains(&candidate.report.pool_id)
             && (wish.mode != Mode::Prefer || wish.allow_fallback || prefers(wish, candidate))
     };

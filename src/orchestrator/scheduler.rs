@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::metrics::Metrics;
+use super::narration::narrate;
 use super::nodes::{Nodes, PoolKey};
 use super::placement::{self, Candidate, Demand, Obstacle, Strategy};
 use super::prediction::{self, ServiceTimes};
@@ -26,6 +27,8 @@ pub struct Lease {
     pub node_id: String,
     /// What the slot is counted under.
     key: PoolKey,
+    /// The pool's, when the lease was taken.
+    life: Option<u64>,
     pub address: String,
     pub pool_id: String,
     pub replica_id: String,
@@ -46,7 +49,7 @@ impl Drop for Lease {
         {
             let mut state = self.scheduler.state();
             state.running.remove(&self.task_id);
-            state.nodes.give_back(&self.node_id, &self.key);
+            state.nodes.give_back(&self.node_id, &self.key, self.life);
         }
         self.scheduler.dispatch();
     }
@@ -202,6 +205,8 @@ impl Scheduler {
         };
         // A lease whose task does not wait any more comes back by being dropped: outside the lock.
         for (waiting, lease) in placed {
+            let human = format!("Places the task on pool {} of node {}", lease.pool_id, lease.node_id);
+            narrate("placement", &waiting.id().to_string(), &waiting.task.admitted.correlation, &human);
             let _ = waiting.placed.send(lease);
         }
     }
@@ -228,7 +233,7 @@ impl Scheduler {
             let report = chosen.report;
             let (node_id, key) = (chosen.node_id.to_owned(), chosen.key.clone());
             self.metrics.placed(&report.pool_id, &report.replica_id, self.strategy);
-            leases.push(Lease {
+            let mut lease = Lease {
                 scheduler: self.clone(),
                 task_id: spec.task_id,
                 address: nodes.get(&node_id).map(|node| node.registration.address.clone()).unwrap_or_default(),
@@ -239,8 +244,10 @@ impl Scheduler {
                 model: placement::listed_as(report, &waiting.task.admitted.model_names).unwrap_or_default().to_owned(),
                 node_id: node_id.clone(),
                 key: key.clone(),
-            });
-            nodes.lease(&node_id, &key);
+                life: None,
+            };
+            lease.life = nodes.lease(&node_id, &key);
+            leases.push(lease);
             *turn += 1;
             let expected_ms = times.duration_ms(spec.expected_tokens, spec.max_tokens);
             running.insert(spec.task_id, Running { place: (node_id, key), since: Instant::now(), expected_ms });
@@ -280,7 +287,7 @@ impl Scheduler {
 }
 
 pub fn demand<'a>(spec: &'a TaskSpec, model_names: &'a [String]) -> Demand<'a> {
-    Demand { engine: &spec.engine, model_names, wish: &spec.placement, last: None, shun: None }
+    Demand { engine: &spec.engine, model_names, ctx: spec.ctx, wish: &spec.placement, last: None, shun: None }
 }
 
 impl State {
@@ -302,7 +309,7 @@ impl State {
         placement::eligible(&candidates, &demand(spec, model_names)).err()
     }
 
-    /// The smallest context among the models that the task could run on, where nodes say it.
+    /// The longest context of a model of these names, where nodes say it.
     pub fn context_length(&self, model_names: &[String]) -> Option<u32> {
         let candidates = placement::candidates(&self.nodes);
         let models = candidates.iter().flat_map(|candidate| &candidate.report.models);

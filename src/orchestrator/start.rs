@@ -133,7 +133,7 @@ pub fn build(
     shutdown: Shutdown,
 ) -> Result<Arc<Orchestrator>, String> {
     let metrics = Arc::new(Metrics::new(&ENGINES).map_err(text)?);
-    let client = reqwest::Client::builder()
+    let client = crate::http::client()
         .no_proxy()
         .redirect(Policy::none())
         .connect_timeout(CONNECT_PATIENCE)

@@ -46,6 +46,15 @@ pub enum KvHint {
     Cold,
 }
 
+impl KvHint {
+    pub fn word(self) -> &'static str {
+        match self {
+            KvHint::Reuse => "reuse",
+            KvHint::Cold => "cold",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -256,7 +265,7 @@ impl Task {
         // For pools that serve more than one model, and engines that keep prefixes.
         body.insert("model_ref".to_owned(), model.into());
         if let Some(hint) = spec.kv_hint {
-            body.insert("cache_prompt".to_owned(), (hint == KvHint::Reuse).into());
+            body.insert("kv_hint".to_owned(), hint.word().into());
         }
         Value::Object(body)
     }

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{Stream, StreamExt as _};
 use tracing::{info, warn};
@@ -184,10 +185,6 @@ pub struct Frames {
 pub struct Gone;
 
 impl Frames {
-    async fn send(&self, name: &str, data: &str) -> Result<(), Gone> {
-        self.sender.send(frame(name, data)).await.map_err(|_| Gone)
-    }
-
     /// As `send_while`, of a value. These hold strings and numbers only, which JSON can always spell.
     pub async fn send_json(
         &self,
@@ -198,15 +195,20 @@ impl Frames {
         self.send_while(stop, name, &serde_json::to_string(data).unwrap_or_default()).await
     }
 
-    /// As `send`, but does not wait for ever for a client that reads slowly once its job is to stop.
+    /// Hands a frame on, and waits for a client that reads slowly: not for ever once its job is to stop.
     pub async fn send_while(&self, stop: &watch::Receiver<Option<Cause>>, name: &str, data: &str) -> Result<(), Gone> {
+        let frame = match self.sender.try_send(frame(name, data)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(Gone),
+            Err(TrySendError::Full(frame)) => frame,
+        };
         let mut stop = stop.clone();
         let late = async {
             stopped(&mut stop).await;
             tokio::time::sleep(STOP_PATIENCE).await;
         };
         tokio::select! {
-            sent = self.send(name, data) => sent,
+            sent = self.sender.send(frame) => sent.map_err(|_| Gone),
             () = late => Err(Gone),
         }
     }

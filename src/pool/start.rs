@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::configuration::Configuration;
+use super::error::PoolError;
 use super::metrics::Metrics;
 use super::node::Node;
 use super::workers::Order;
@@ -19,10 +20,13 @@ use super::{handoff, heartbeat, routes};
 use crate::http::connections;
 use crate::http::logs::Logs;
 use crate::http::shutdown::Shutdown;
+use crate::worker::error::ApiError;
 
 /// Connections that may be open; further ones wait in the system's backlog.
 const CONNECTIONS: usize = 8192;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+/// An orchestrator that was cut off must not hold a slot until its job ends by itself.
+const LOST_AFTER: Duration = Duration::from_secs(20);
 /// What a stop leaves to workers, beyond the drain's deadline.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 const SIGN_OFF_PATIENCE: Duration = Duration::from_secs(2);
@@ -64,10 +68,11 @@ fn live(configuration: Configuration, logs: &Logs) -> Result<(), String> {
 async fn serve(configuration: Configuration, shutdown: Shutdown) -> Result<(), String> {
     let requested = configuration.addr;
     let listener = connections::bind(requested).map_err(|error| format!("failed to listen on {requested}: {error}"))?;
+    connections::notice_the_lost(&listener, LOST_AFTER).map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let program = std::env::current_exe().map_err(|error| format!("failed to find this program: {error}"))?;
     let metrics = Metrics::new(&configuration.pools).map_err(|error| error.to_string())?;
-    let client = reqwest::Client::builder()
+    let client = crate::http::client()
         .no_proxy()
         .redirect(Policy::none())
         .connect_timeout(CONNECT_PATIENCE)
@@ -119,7 +124,14 @@ async fn start_configured(node: &Arc<Node>) {
             Err(error) => Err(error),
         };
         if let Err(error) = started {
-            let (code, reason) = (error.code(), error.to_string());
+            let code = error.code();
+            // Whoever wrote the configuration has no answer to read: every reason is in this line.
+            let reason = match &error {
+                PoolError::Invalid(ApiError::Invalid(errors)) => {
+                    errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")
+                }
+                other => other.to_string(),
+            };
             error!(
                 event = "error",
                 actor = "pool-managerd",

@@ -139,7 +139,7 @@ async fn start_and_serve(
 
 /// Looks at its own health over the socket, then tells the pool manager: whoever hears of it can connect at once.
 async fn announce(service: &Service, address: SocketAddr) -> Result<(), StartError> {
-    let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().map_err(internal)?;
+    let client = crate::http::client().no_proxy().redirect(Policy::none()).build().map_err(internal)?;
     let url = format!("http://{}/health", SocketAddr::new(callback::loopback(address), address.port()));
     let answer = client.get(&url).timeout(SELF_CHECK_PATIENCE).send().await;
     answer.and_then(reqwest::Response::error_for_status).map_err(|error| {

@@ -1,7 +1,9 @@
-//! The store in a file: an append-only log, written by a thread of its own.
+//! The store in a file: an append-only log.
 //!
-//! Appends gather while the thread writes, and one `write` takes all that gathered. It holds against the end of the
-//! process at any moment, `kill -9` included, which is what bytes handed to the kernel do; a power cut is another
+//! Whoever appends writes, unless somebody is writing already, who then takes that along: an event is on its way to its
+//! reader without a change of threads, and under load one `write` takes all that gathered meanwhile. A thread of its own
+//! does what takes long, and goes on where one appender would write for all others for too long. It holds against the end
+//! of the process at any moment, `kill -9` included, which is what bytes handed to the kernel do; a power cut is another
 //! matter, and no `fsync` is paid for it. When most of the file is history that nobody needs any more, what is needed is
 //! copied to a new file, which takes the old one's name.
 //!
@@ -27,24 +29,34 @@ const LOCK_NAME: &str = "lock";
 /// Below this a file is not worth copying.
 pub const COMPACT_ABOVE: u64 = 64 * 1024 * 1024;
 
+/// So many batches one appender writes, then the thread goes on.
+const SHARE: usize = 8;
+
 pub struct LogStore {
-    inbox: Arc<Inbox>,
+    desk: Arc<Desk>,
     thread: Option<std::thread::JoinHandle<()>>,
     /// Locked for as long as this lives: two daemons in one folder would write over each other.
-    _lock: File,
+    lock: File,
 }
 
-/// What waits for the thread.
-#[derive(Default)]
-struct Inbox {
-    waiting: Mutex<Waiting>,
-    arrived: Condvar,
+/// Where appends come in, and where the writer lies while nobody writes.
+struct Desk {
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
-#[derive(Default)]
-struct Waiting {
-    appends: Vec<Append>,
+struct State {
+    waiting: Vec<Append>,
+    writer: Place,
     closed: bool,
+}
+
+enum Place {
+    Here(Box<Writer>),
+    /// Somebody writes, and will look for what came meanwhile.
+    Away,
+    /// For the thread to take.
+    Handed(Box<Writer>),
 }
 
 struct Append {
@@ -54,9 +66,76 @@ struct Append {
     stored: Stored,
 }
 
-impl Inbox {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl Desk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, append: Append) {
+        let writer = {
+            let mut state = self.state();
+            if state.closed {
+                drop(state);
+                return (append.stored)(Err(StoreError::Closed));
+            }
+            state.waiting.push(append);
+            match std::mem::replace(&mut state.writer, Place::Away) {
+                Place::Here(writer) => writer,
+                busy => return state.writer = busy,
+            }
+        };
+        if let Some(writer) = self.write(writer, SHARE) {
+            self.state().writer = Place::Handed(writer);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Writes what waits until nothing does, and lays the writer down. Gives it back where there is more than a share, or
+    /// something that takes long.
+    fn write(&self, mut writer: Box<Writer>, share: usize) -> Option<Box<Writer>> {
+        for _ in 0..share {
+            let appends = {
+                let mut state = self.state();
+                if state.waiting.is_empty() {
+                    state.writer = Place::Here(writer);
+                    if state.closed {
+                        self.changed.notify_all();
+                    }
+                    return None;
+                }
+                std::mem::take(&mut state.waiting)
+            };
+            writer.take(appends);
+            if writer.is_mostly_history() {
+                break;
+            }
+        }
+        Some(writer)
+    }
+
+    /// The thread: takes the writer where it is handed over, until the store is closed.
+    fn serve(&self) {
+        loop {
+            let mut state = self.state();
+            let mut writer = loop {
+                match std::mem::replace(&mut state.writer, Place::Away) {
+                    Place::Handed(writer) => break writer,
+                    Place::Here(writer) if state.closed => return drop(writer),
+                    other => state.writer = other,
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(state);
+            loop {
+                if writer.is_mostly_history() {
+                    writer.compact();
+                }
+                match self.write(writer, usize::MAX) {
+                    Some(more) => writer = more,
+                    None => break,
+                }
+            }
+        }
     }
 }
 
@@ -78,57 +157,43 @@ impl LogStore {
             OpenError::Store(error) => error,
             OpenError::Io(error) => unusable(&path, error),
         })?;
-        let inbox = Arc::new(Inbox::default());
-        let served = inbox.clone();
+        let state = State { waiting: Vec::new(), writer: Place::Here(Box::new(writer)), closed: false };
+        let desk = Arc::new(Desk { state: Mutex::new(state), changed: Condvar::new() });
+        let served = desk.clone();
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || writer.serve(&served))
+            .spawn(move || served.serve())
             .map_err(|error| unusable(&path, error))?;
-        Ok((Self { inbox, thread: Some(thread), _lock: lock }, records))
+        Ok((Self { desk, thread: Some(thread), lock }, records))
     }
 }
 
 impl TaskStore for LogStore {
     fn append(&self, record: &Record, stored: Stored) {
-        let append = Append { bytes: framing::encode(record), key: record.key(), effect: record.effect(), stored };
-        let mut waiting = self.inbox.waiting();
-        if waiting.closed {
-            drop(waiting);
-            return (append.stored)(Err(StoreError::Closed));
-        }
-        waiting.appends.push(append);
-        if waiting.appends.len() == 1 {
-            self.inbox.arrived.notify_one();
-        }
+        let bytes = framing::encode(record);
+        self.desk.append(Append { bytes, key: record.key(), effect: record.effect(), stored });
     }
 
     fn flush(&self) {
         let (done, flushed) = std::sync::mpsc::sync_channel(1);
-        let nothing = Append {
-            bytes: Vec::new(),
-            key: Key::Model(String::new()),
-            effect: Effect::Adds,
-            stored: Box::new(move |_| {
-                let _ = done.send(());
-            }),
-        };
-        let mut waiting = self.inbox.waiting();
-        if !waiting.closed {
-            waiting.appends.push(nothing);
-            self.inbox.arrived.notify_one();
-            drop(waiting);
-            let _ = flushed.recv();
-        }
+        // Nothing, which is stored when all before it is; also refused by a store that is closed, and has stored all.
+        let stored = Box::new(move |_| {
+            let _ = done.send(());
+        });
+        self.desk.append(Append { bytes: Vec::new(), key: Key::Model(String::new()), effect: Effect::Adds, stored });
+        let _ = flushed.recv();
     }
 }
 
 impl Drop for LogStore {
     fn drop(&mut self) {
-        self.inbox.waiting().closed = true;
-        self.inbox.arrived.notify_one();
+        self.desk.state().closed = true;
+        self.desk.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        // Closing would do, were it not for a child just being born, which has the file open until it is a program.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -148,6 +213,8 @@ struct Writer {
     live: HashMap<Key, Vec<Range<u64>>>,
     live_bytes: u64,
     compact_above: u64,
+    /// One batch, kept for the next.
+    buffer: Vec<u8>,
 }
 
 enum OpenError {
@@ -165,8 +232,15 @@ impl Writer {
     fn open(path: PathBuf, compact_above: u64) -> Result<(Self, Vec<Record>), OpenError> {
         let mut file = private().open(&path)?;
         let bytes = std::fs::read(&path)?;
-        let mut writer =
-            Self { path, file: file.try_clone()?, length: 0, live: HashMap::new(), live_bytes: 0, compact_above };
+        let mut writer = Self {
+            path,
+            file: file.try_clone()?,
+            length: 0,
+            live: HashMap::new(),
+            live_bytes: 0,
+            compact_above,
+            buffer: Vec::new(),
+        };
         let mut records = Vec::new();
         let mut offset = 0;
         loop {
@@ -196,36 +270,26 @@ impl Writer {
         Ok((writer, records))
     }
 
-    /// Writes what gathers until the store is closed.
-    fn serve(mut self, inbox: &Inbox) {
-        let mut buffer = Vec::new();
-        loop {
-            let (appends, closed) = {
-                let mut waiting = inbox.waiting();
-                while waiting.appends.is_empty() && !waiting.closed {
-                    waiting = inbox.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-                }
-                (std::mem::take(&mut waiting.appends), waiting.closed)
-            };
-            if appends.is_empty() && closed {
-                return;
+    /// Writes a batch, and says so to whoever waits.
+    fn take(&mut self, appends: Vec<Append>) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        appends.iter().for_each(|append| buffer.extend_from_slice(&append.bytes));
+        let mut at = self.length;
+        let outcome = if buffer.is_empty() { Ok(()) } else { self.write(&buffer) };
+        self.buffer = buffer;
+        for Append { bytes, key, effect, stored } in appends {
+            if outcome.is_ok() && !bytes.is_empty() {
+                let range = at..at + bytes.len() as u64;
+                at = range.end;
+                self.account(key, effect, range);
             }
-            buffer.clear();
-            appends.iter().for_each(|append| buffer.extend_from_slice(&append.bytes));
-            let outcome = self.write(&buffer);
-            let mut at = self.length - if outcome.is_ok() { buffer.len() as u64 } else { 0 };
-            for Append { bytes, key, effect, stored } in appends {
-                if outcome.is_ok() && !bytes.is_empty() {
-                    let range = at..at + bytes.len() as u64;
-                    at = range.end;
-                    self.account(key, effect, range);
-                }
-                stored(outcome.clone());
-            }
-            if self.length > self.compact_above && self.length > 2 * self.live_bytes {
-                self.compact();
-            }
+            stored(outcome.clone());
         }
+    }
+
+    fn is_mostly_history(&self) -> bool {
+        self.length > self.compact_above && self.length > 2 * self.live_bytes
     }
 
     /// All of it or nothing: what a failed write left is cut off again.

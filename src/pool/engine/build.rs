@@ -20,6 +20,8 @@ use crate::pool::workers::spawn::{is_executable, on_path};
 const LOCK_PATIENCE: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_millis(500);
 const DEVICES_PATIENCE: Duration = Duration::from_secs(30);
+/// What a build makes: the server, and what makes smaller models of a model, which costs seconds more.
+const PROGRAMS: [&str; 2] = ["llama-server", "llama-quantize"];
 
 /// A server that can work on the device that was asked for: found, or, where `may_build` says so, built. The refusal is a
 /// sentence.
@@ -97,20 +99,30 @@ async fn build(source: &Source, settings: &EngineSettings, progress: &Progress) 
     workshop.run(&configure(&tree, &objects, settings.gpu, on_path("ninja").is_some()), "configure").await?;
     progress.phase("build", "Building llama-server");
     workshop.run(&compile(&objects), "build").await?;
-    let made = objects.join("bin/llama-server");
     let place = cache.join(&name);
-    std::fs::create_dir_all(&place)
-        .and_then(|()| std::fs::rename(&made, &finished))
-        .map_err(|error| format!("{} can't be put into its place: {error}", made.display()))?;
+    std::fs::create_dir_all(&place).map_err(|error| format!("{} can't be made: {error}", place.display()))?;
+    // The server last: where it lies, the build is whole.
+    for program in PROGRAMS.iter().rev() {
+        let made = objects.join("bin").join(program);
+        std::fs::rename(&made, place.join(program))
+            .map_err(|error| format!("{} can't be put into its place: {error}", made.display()))?;
+    }
     drop(scaffold);
     Ok(finished)
 }
 
-/// Another source or device is another build.
+/// Another source, device or processor is another build: it is made for the processor that makes it.
 fn name(source: &Source, gpu: Gpu) -> String {
-    let text = format!("{source:?}");
+    let text = format!("{source:?} {}", processor());
     let digest: String = Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     format!("{}-{digest}", gpu.word())
+}
+
+/// What this processor can do, as the system lists it; empty where it does not.
+fn processor() -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = |name: &str| cpuinfo.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    ["model name", "flags", "Features"].map(line).join(" ")
 }
 
 /// Nothing is fetched while it builds, and nothing is linked that another machine may lack.
@@ -145,7 +157,9 @@ pub fn configure(tree: &Path, objects: &Path, gpu: Gpu, ninja: bool) -> Vec<Stri
 fn compile(objects: &Path) -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from).to_string();
     let objects = objects.display().to_string();
-    ["cmake", "--build", &objects, "--target", "llama-server", "--parallel", &cores].map(str::to_owned).to_vec()
+    let mut words = vec!["cmake", "--build", &objects, "--parallel", &cores, "--target"];
+    words.extend(PROGRAMS);
+    words.into_iter().map(str::to_owned).collect()
 }
 
 impl Workshop<'_> {

@@ -285,7 +285,7 @@ impl Started {
 /// What a worker on this machine says about itself; none where it does not answer, or not in JSON.
 pub fn health(port: u16) -> Option<serde_json::Value> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().ok()?;
+    let client = crate::http::client().no_proxy().redirect(reqwest::redirect::Policy::none()).build().ok()?;
     runtime.block_on(async {
         let url = format!("http://127.0.0.1:{port}/health");
         let answer = client.get(url).timeout(HEALTH_PATIENCE).send().await.ok()?;

@@ -140,14 +140,13 @@ async fn present(path: &Path) -> Result<PathBuf, String> {
 /// A client for the world outside: redirects are followed, and https where this build carries TLS.
 #[cfg(not(feature = "https"))]
 pub fn client(connect_patience: std::time::Duration) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder().connect_timeout(connect_patience).build()
+    crate::http::client().connect_timeout(connect_patience).build()
 }
 
 /// A client for the world outside: redirects are followed, and https with the authorities that the binary carries.
 #[cfg(feature = "https")]
 pub fn client(connect_patience: std::time::Duration) -> Result<reqwest::Client, reqwest::Error> {
-    let _ = rustls::crypto::ring::default_provider().install_default(); // a second call keeps the first
     let authorities: Result<Vec<_>, _> =
         webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| reqwest::Certificate::from_der(der)).collect();
-    reqwest::Client::builder().connect_timeout(connect_patience).tls_certs_only(authorities?).build()
+    crate::http::client().connect_timeout(connect_patience).tls_certs_only(authorities?).build()
 }

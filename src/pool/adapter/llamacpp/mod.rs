@@ -72,7 +72,7 @@ pub struct LlamaCpp {
 impl LlamaCpp {
     /// Meets a server: it has to be well, and to say what it holds.
     pub async fn connect(base: Url, api_key: Option<String>) -> Result<Self, EngineError> {
-        let client = Client::builder()
+        let client = crate::http::client()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(PATIENCE)

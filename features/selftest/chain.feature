@@ -1,0 +1,121 @@
+@selftest
+Feature: Mistakes of an orchestrator that the harness catches
+  A relay before a real orchestrator makes one mistake each time; the case that a reader would look for first catches it.
+
+  @case:selftest/chain/stream @LL-S-006 @must
+  Scenario Outline: A mistake in the stream is caught: <mistake>
+    Given an orchestrator that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake                  | case                   |
+      | frame-dropped            | orchestrator/tasks/1   |
+      | frames-swapped           | orchestrator/tasks/1   |
+      | id-repeated              | orchestrator/tasks/1   |
+      | id-missing               | orchestrator/tasks/1   |
+      | token-renamed            | orchestrator/tasks/1   |
+      | index-from-one           | orchestrator/tasks/1   |
+      | started-missing          | orchestrator/tasks/1   |
+      | started-without-position | orchestrator/tasks/1   |
+      | end-missing              | orchestrator/tasks/1   |
+      | end-twice                | orchestrator/tasks/1   |
+      | end-without-seed         | orchestrator/tasks/1   |
+      | end-without-decode-ms    | orchestrator/tasks/1   |
+      | tokens-out-inflated      | orchestrator/tasks/1   |
+      | error-without-retriable  | orchestrator/failure/1 |
+      | reset-said-internal      | orchestrator/failure/1 |
+      | burst                    | orchestrator/stream/6  |
+      | resume-from-start        | orchestrator/stream/1  |
+      | resume-skips-one         | orchestrator/stream/1  |
+      | resume-runs-again        | orchestrator/stream/3  |
+      | gone-is-silent           | orchestrator/stream/4  |
+      | verbose-ignored          | orchestrator/stream/5  |
+      | always-verbose           | orchestrator/stream/5  |
+
+  @case:selftest/chain/cancel @LL-S-006 @must
+  Scenario Outline: A mistake in cancel and disconnect is caught: <mistake>
+    Given an orchestrator that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake            | case                   |
+      | cancelled-with-end | orchestrator/stream/7  |
+      | token-after-cancel | orchestrator/stream/7  |
+      | cancel-ignored     | orchestrator/stream/7  |
+      | cancel-twice-404   | orchestrator/stream/8  |
+      | cancel-unknown-204 | orchestrator/stream/9  |
+      | grace-ignored      | orchestrator/stream/10 |
+      | disconnect-ignored | orchestrator/stream/11 |
+
+  @case:selftest/chain/admission @LL-S-006 @must
+  Scenario Outline: A mistake in admission is caught: <mistake>
+    Given an orchestrator that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake                | case                               |
+      | admitted-with-200      | orchestrator/tasks/1               |
+      | position-from-one      | orchestrator/tasks/1               |
+      | seed-dropped           | orchestrator/tasks/1               |
+      | sampling-dropped       | orchestrator/tasks/3/top_k         |
+      | stop-dropped           | orchestrator/tasks/4               |
+      | ctx-ignored            | orchestrator/tasks/6               |
+      | deadline-ignored       | orchestrator/tasks/7               |
+      | priority-ignored       | orchestrator/admission/2           |
+      | retry-after-disagrees  | orchestrator/admission/3           |
+      | backoff-missing        | orchestrator/admission/3           |
+      | queue-unbounded        | orchestrator/admission/3           |
+      | sentinel               | orchestrator/admission/5           |
+      | predicted-at-once      | orchestrator/admission/6           |
+      | predicted-late         | orchestrator/admission/6           |
+      | unknown-field-accepted | orchestrator/admission/7/shoe_size |
+      | error-flat             | orchestrator/admission/7/ctx       |
+      | code-misspelt          | orchestrator/admission/7/ctx       |
+      | one-error-only         | orchestrator/admission/8           |
+      | duplicate-accepted     | orchestrator/admission/9           |
+      | budget-dropped         | orchestrator/admission/11          |
+      | placement-ignored      | orchestrator/placement/2/pool-b    |
+
+  @case:selftest/chain/story @LL-S-006 @must
+  Scenario Outline: A mistake in access, logs and counters is caught: <mistake>
+    Given an orchestrator that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake                | case                           |
+      | correlation-not-echoed | orchestrator/tasks/1           |
+      | wrong-token-told       | orchestrator/access/1          |
+      | any-token              | orchestrator/access/1          |
+      | metrics-locked         | orchestrator/access/2/_metrics |
+      | token-in-log           | orchestrator/access/5          |
+      | tokens-doubled         | orchestrator/story/1           |
+      | counter-ticks          | orchestrator/story/2           |
+      | task-id-label          | orchestrator/story/2           |
+      | correlation-not-logged | orchestrator/story/3           |
+      | narration-missing      | orchestrator/story/3           |
+      | narration-long         | orchestrator/story/3           |
+      | prompt-in-log          | orchestrator/story/4           |
+      | route-undescribed      | orchestrator/story/5           |
+      | document-untrue        | orchestrator/story/5           |
+      | catalog-forgets        | orchestrator/story/6           |
+      | session-forgets        | orchestrator/story/7           |
+
+  @case:selftest/chain/nodes @LL-S-006 @must
+  Scenario Outline: A mistake in nodes, pools and restarts is caught: <mistake>
+    Given an orchestrator that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake                | case                             |
+      | stale-is-online        | orchestrator/placement/5         |
+      | unknown-node-200       | orchestrator/placement/6         |
+      | heartbeat-without-pace | orchestrator/placement/7         |
+      | drain-ignored          | pool/nodes/4                     |
+      | reload-ignored         | pool/nodes/5                     |
+      | purge-ignored          | pool/nodes/6                     |
+      | state-lost             | orchestrator/failure/4/is_killed |
