@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 
 use super::Finding;
 use super::selection::ModelFormat;
-use crate::model::Gpt2Configuration;
+use crate::model::configuration::HEAD;
 use crate::model::recipe::{OutputFormat, Recipe, RecipeError, Size};
+use crate::model::{Configuration, Gpt2Configuration};
 
 /// How the weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub enum Element {
 pub struct Form {
     pub format: ModelFormat,
     pub element: Element,
-    /// `transformer.` before every name.
+    /// `transformer.` or `model.` before every name but the head's.
     pub prefixed: bool,
     /// Spread over three files with an index.
     pub sharded: bool,
@@ -102,21 +103,25 @@ pub fn write(recipe: &Recipe, form: Form, rounded_to: Element, folder: &Path) ->
     }
     fs::write(folder.join("config.json"), recipe.config_json())?;
     fs::write(folder.join("tokenizer.json"), recipe.tokenizer_json())?;
-    let prefix = if form.prefixed { "transformer." } else { "" };
+    let prefix = match recipe.configuration() {
+        _ if !form.prefixed => "",
+        Configuration::Gpt2(_) => "transformer.",
+        Configuration::Llama(_) => "model.",
+    };
     let weights = recipe.weights();
     let mut tensors: Vec<Tensor> = weights
         .iter()
         .map(|(name, weight)| Tensor {
-            name: format!("{prefix}{name}"),
+            name: if name == HEAD { name.to_owned() } else { format!("{prefix}{name}") },
             shape: weight.shape().to_vec(),
             values: weight.values().iter().map(|value| rounded_to.nearest(*value)).collect(),
         })
         .collect();
     if form.head
-        && let Some(embedding) = tensors.iter().find(|tensor| tensor.name.ends_with("wte.weight"))
+        && let Some(embedding) = tensors.iter().find(|tensor| tensor.name.ends_with(recipe.configuration().embedding()))
     {
         let (shape, values) = (embedding.shape.clone(), embedding.values.clone());
-        tensors.push(Tensor { name: "lm_head.weight".into(), shape, values });
+        tensors.push(Tensor { name: HEAD.into(), shape, values });
     }
     if !form.sharded {
         let path = folder.join("model.safetensors");

@@ -96,7 +96,7 @@ fn file_is_the_rule() {
     let bytes = tiny().write(&folder, OutputFormat::Safetensors).expect("written");
     let model = open(&folder);
     assert_eq!(bytes, model.stored_bytes);
-    assert_eq!(model.configuration, tiny().configuration().clone().into());
+    assert_eq!(model.configuration, *tiny().configuration());
     assert_eq!(model_digest(&model.weights), model_digest(&tiny().weights()));
 }
 

@@ -143,13 +143,16 @@ fn long_prompt_is_quick() {
     assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }
 
+/// A change, and a part of what is said of it.
+type Broken<T> = (fn(&mut T), &'static str);
+
 fn refused() {
     let with = |change: fn(&mut GgufTokenizer)| {
         let mut metadata = metadata();
         change(&mut metadata);
         open(&TokenizerSource::Gguf(metadata), []).err().map(|problem| problem.to_string()).unwrap_or_default()
     };
-    let broken: [(fn(&mut GgufTokenizer), &str); 7] = [
+    let broken: [Broken<GgufTokenizer>; 7] = [
         (|one| one.scores.truncate(280), "the vocabulary has 281 tokens and 280 scores"),
         (|one| one.scores[260] = f32::NAN, "token 260 (\"h\") has the score NaN"),
         (|one| one.token_types[10] = 1, "no token stands for the single byte 0x07"),
@@ -167,7 +170,7 @@ fn refused() {
         hf(&file).err().unwrap_or_default()
     };
     assert_eq!(with(|_| {}), "");
-    let broken: [(fn(&mut Value), &str); 4] = [
+    let broken: [Broken<Value>; 4] = [
         (|file| file["normalizer"]["normalizers"][1]["content"] = "▁▁▁▁".into(), "normalizer"),
         (|file| file["pre_tokenizer"] = json!({"type": "Whitespace"}), "pre-tokenizer"),
         (|file| file["model"]["merges"][0] = json!(["h", "x"]), "which is no token"),
