@@ -107,7 +107,8 @@ fn names_what_is_beside(expression: &TagOperation) -> bool {
             names_what_is_beside(left) || names_what_is_beside(right)
         }
         TagOperation::Not(_) => false,
-        TagOperation::Tag(tag) => matches!(tag.as_str(), "selftest" | "chain"),
+        // Most lanes are about no target, and who names one asks for all of it.
+        TagOperation::Tag(tag) => matches!(tag.as_str(), "selftest" | "chain") || tag.starts_with("lane:"),
     }
 }
 

@@ -1,4 +1,4 @@
-@lane:docker @built-in @serial
+@lane:docker @built-in @chain @serial
 Feature: Machines come and go
   An orchestrator and two nodes in containers of an empty image, on a network that is cut for real: packets go nowhere, and
   nobody says goodbye.

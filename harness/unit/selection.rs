@@ -145,6 +145,14 @@ fn tags_choose_and_require_lanes() {
     assert_eq!(addresses(&with("@case:worker/execute/4")), ["worker/execute/4"]);
     assert_eq!(with("@lane:gpu or @must").required, [Lane::Gpu].into());
     assert!(with("@must and not @lane:gpu").required.is_empty(), "a lane that is ruled out is not asked for");
+    let embedded = Catalogue::embedded().expect("valid features");
+    for lane in ["docker", "real-llama"] {
+        let script = with(&format!("@lane:{lane}")).choose(&embedded);
+        assert!(script.is_ok(), "the lane {lane} is about no target, and named: {script:?}");
+    }
+    let Ok(whole) = Selection::default().choose(&embedded) else { panic!("nothing is selected") };
+    let beside = whole.cases.iter().find(|case| case.lanes.contains(&Lane::Docker));
+    assert!(beside.is_none(), "asked of every target: {beside:?}");
 }
 
 fn checkpoints_are_in_file_names() {
