@@ -15,6 +15,7 @@ mod ladder;
 mod logs;
 mod model;
 mod ordinary_client;
+mod parity_log;
 pub mod pool_cli;
 mod scripted;
 pub mod start;
