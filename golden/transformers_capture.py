@@ -43,7 +43,8 @@ import capture_format
 from capture_format import Capture, CaptureError
 
 TEMPERATURES = (0.5, 1.0, 2.0)
-# How far softmax(mask(scores)) may be from the model's own probabilities, by the type that its softmax is computed in.
+# How far softmax(mask(scores)) may be from the model's own probabilities, by the type that its softmax is computed in; and
+# a rounding of the largest score more, which is what a softmax in that type is given.
 PROOF = {torch.float64: 1e-12, torch.float32: 2e-6}
 
 
@@ -218,8 +219,7 @@ def run(model, architecture, prompt_ids, steps, max_tokens, end_ids, every_layer
         probes.detach()
     tensors = probes.seen
     for layer in layers:
-        tolerance = PROOF[architecture.softmax or logits.dtype]
-        tensors |= scores(tensors, suffix(layer), architecture.scale(config), tolerance)
+        tensors |= scores(tensors, suffix(layer), architecture.scale(config), architecture.softmax or logits.dtype)
 
     ids, margins, step = [], [], 0
     tensors["cp09.logits"] = last = logits[-1].clone()
@@ -269,7 +269,7 @@ def causal(plain):
     return plain.masked_fill(future, -torch.inf)
 
 
-def scores(tensors, ending, scale, tolerance, product=product, mask=causal, axis=-1):
+def scores(tensors, ending, scale, dtype, product=product, mask=causal, axis=-1):
     """The scores of one layer from its own q and k, in float64, if its own probabilities prove them."""
     turned = "_rope" if f"cp02.q_rope{ending}" in tensors else ""
     parts = [f"q{turned}", f"k{turned}", "v"]
@@ -277,6 +277,7 @@ def scores(tensors, ending, scale, tolerance, product=product, mask=causal, axis
     plain = product(q, k, v) * scale
     masked = mask(plain)
     own = tensors[f"cp05.probs{ending}"].double()
+    tolerance = PROOF[dtype] + torch.finfo(dtype).eps * plain.abs().max().item()
     difference = (masked.softmax(dim=axis) - own).abs().max().item()
     if not difference <= tolerance:
         raise CaptureError(
