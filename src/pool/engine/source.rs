@@ -46,7 +46,7 @@ pub fn commands(source: &Source, into: &Path) -> Vec<Words> {
             "download",
             "--no-deps",
             "--no-binary",
-            ":all:",
+            PACKAGE, // not ":all:": what it is built with would be compiled too, cmake itself among it
             "--dest",
             &folder,
             &requirement,
