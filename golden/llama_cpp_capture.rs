@@ -34,7 +34,7 @@ struct Flags {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum LaneName {
-    /// GELU as the reference has it
+    /// GELU as the reference has it, where there is one
     Exact,
     /// GELU through ggml's table
     Shipped,
@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         every_layer: flags.checkpoint_layers == Layers::All,
         threads: flags.threads,
         name: flags.name,
+        ..Options::default()
     };
     let complain = |problem: &dyn std::fmt::Display| {
         eprintln!("llama_cpp_capture: {problem}");

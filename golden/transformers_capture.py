@@ -2,7 +2,7 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#   "numpy==2.4.6", "safetensors==0.8.0", "tokenizers==0.23.3", "torch==2.15.0", "transformers==5.23.0",
+#   "numpy==2.4.6", "safetensors==0.8.0", "tokenizers==0.23.3", "torch==2.15.0", "transformers==5.24.0",
 # ]
 # ///
 """Captures Hugging Face transformers: the stations of a forward pass, by hooks on its own, unmodified modules.
@@ -10,15 +10,20 @@
     transformers_capture.py --model DIR --prompt 'Hello.' --output DIR
     transformers_capture.py --model DIR --tokens 15496,13 --steps 2 --max-tokens 10 --dtype float32 --output DIR
 
-Nothing of the model is written again here. What no module shows are the attention scores, which live inside a function:
-they are computed in float64 from the model's own q and k, and proven by holding softmax(mask(scores)) against the
-model's own probabilities. Where that does not hold, there is no capture.
+Nothing of the model is written again here. Two things no module shows. Rotated queries and keys are what the model's own
+function returns, which is called as ever and listened to. The attention scores live inside a function: they are computed
+in float64 from the model's own q and k, and proven by holding softmax(mask(scores)) against the model's own
+probabilities. Where that does not hold, there is no capture.
+
+Llama and Qwen2 go through float32 in their norms, their softmax and their angles whatever they compute in: those are
+their authors' modules, and so their float64 is a float32 in three places.
 
 With `uv` the versions above are fetched; without it, install the same ones with pip.
 """
 
 import argparse
 import hashlib
+import itertools
 import json
 import struct
 import sys
@@ -38,7 +43,8 @@ import capture_format
 from capture_format import Capture, CaptureError
 
 TEMPERATURES = (0.5, 1.0, 2.0)
-# How far softmax(mask(scores)) may be from the model's own probabilities.
+# How far softmax(mask(scores)) may be from the model's own probabilities, by the type that its softmax is computed in; and
+# a rounding of the largest score more, which is what a softmax in that type is given.
 PROOF = {torch.float64: 1e-12, torch.float32: 2e-6}
 
 
@@ -60,6 +66,15 @@ def split_qkv(config, tensor):
     return {name: part.reshape(part.shape[0], config.n_head, -1) for name, part in zip([".q", ".k", ".v"], parts)}
 
 
+def heads(config, tensor):
+    """[1, T, H · D] → [T, H, D], of queries, keys or values"""
+    return {"": tensor[0].reshape(tensor.shape[1], -1, head_size(config))}
+
+
+def head_size(config):
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
 @dataclass
 class Probe:
     """A station, the module that shows it, on which side, and how what it shows becomes tensors."""
@@ -79,9 +94,40 @@ class Architecture:
     after: list[Probe]
     scale: Callable
     """What scores are multiplied with."""
+    rotary: str | None = None
+    """The attention of a block, whose module has the function that turns queries and keys; none where none does."""
+    softmax: torch.dtype | None = None
+    """What its softmax is computed in; if none, what all else is."""
 
+
+GATED = Architecture(
+    before=[Probe("cp00.embed", "model.embed_tokens")],
+    layer=[
+        Probe("cp01.ln_1", "model.layers.{layer}.input_layernorm"),
+        Probe("cp02.q", "model.layers.{layer}.self_attn.q_proj", heads),
+        Probe("cp02.k", "model.layers.{layer}.self_attn.k_proj", heads),
+        Probe("cp02.v", "model.layers.{layer}.self_attn.v_proj", heads),
+        Probe("cp05.probs", "model.layers.{layer}.self_attn", lambda _, outputs: {"": outputs[1][0]}),
+        Probe("cp05.merged", "model.layers.{layer}.self_attn.o_proj", of_input=True),
+        Probe("cp05.attn_out", "model.layers.{layer}.self_attn", first_rows),
+        Probe("cp07.attn_residual", "model.layers.{layer}.post_attention_layernorm", of_input=True),
+        Probe("cp06.ln_2", "model.layers.{layer}.post_attention_layernorm"),
+        Probe("cp06.gate", "model.layers.{layer}.mlp.gate_proj"),
+        Probe("cp06.up", "model.layers.{layer}.mlp.up_proj"),
+        Probe("cp06.swiglu", "model.layers.{layer}.mlp.down_proj", of_input=True),
+        Probe("cp06.c_proj", "model.layers.{layer}.mlp"),
+        Probe("cp07.block", "model.layers.{layer}"),
+    ],
+    block=Probe("cp08.block", "model.layers.{layer}"),
+    after=[Probe("cp08.ln_f", "model.norm"), Probe("cp08.logits", "lm_head")],
+    scale=lambda config: head_size(config) ** -0.5,
+    rotary="model.layers.0.self_attn",
+    softmax=torch.float32,
+)
 
 ARCHITECTURES = {
+    "llama": GATED,
+    "qwen2": GATED,
     "gpt2": Architecture(
         before=[Probe("cp00.embed", "transformer.drop")],
         layer=[
@@ -112,13 +158,15 @@ class Probes:
     """The hooks, while a pass is to be seen."""
 
     def __init__(self, model, architecture, every_layer):
-        self.config, self.seen, self.handles = model.config, {}, []
+        self.config, self.seen, self.handles, self.restore = model.config, {}, [], lambda: None
         for probe in architecture.before + architecture.after:
             self.attach(model, probe, "", None)
         for layer in range(model.config.num_hidden_layers):
             for probe in architecture.layer if every_layer or layer == 0 else ():
                 self.attach(model, probe, suffix(layer), layer)
             self.attach(model, architecture.block, f".{layer:02}", layer)
+        if architecture.rotary:
+            self.listen(model.get_submodule(architecture.rotary), every_layer)
 
     def attach(self, model, probe, ending, layer):
         module = model.get_submodule(probe.module.format(layer=layer))
@@ -135,9 +183,25 @@ class Probes:
         else:
             self.handles.append(module.register_forward_hook(lambda _, inputs, output: keep(output)))
 
+    def listen(self, attention, every_layer):
+        """To the function that turns the queries and keys of one block after the other."""
+        module = sys.modules[type(attention).__module__]
+        own, calls = module.apply_rotary_pos_emb, itertools.count()
+
+        def listening(*arguments, **named):
+            turned, layer = own(*arguments, **named), next(calls)
+            if every_layer or layer == 0:
+                for part, tensor in zip("qk", turned):  # each [1, H, T, D]
+                    self.seen[f"cp02.{part}_rope{suffix(layer)}"] = tensor[0].transpose(0, 1).clone()
+            return turned
+
+        module.apply_rotary_pos_emb = listening
+        self.restore = lambda: setattr(module, "apply_rotary_pos_emb", own)
+
     def detach(self):
         for handle in self.handles:
             handle.remove()
+        self.restore()
 
 
 # The run --------------------------------------------------------------------------------------------------------
@@ -149,11 +213,13 @@ def run(model, architecture, prompt_ids, steps, max_tokens, end_ids, every_layer
     config, cache = model.config, DynamicCache(config=model.config)
     layers = range(config.num_hidden_layers if every_layer else 1)
     probes = Probes(model, architecture, every_layer)
-    logits = model(torch.tensor([prompt_ids]), past_key_values=cache, use_cache=True).logits[0]
-    probes.detach()
+    try:
+        logits = model(torch.tensor([prompt_ids]), past_key_values=cache, use_cache=True).logits[0]
+    finally:
+        probes.detach()
     tensors = probes.seen
     for layer in layers:
-        tensors |= scores(tensors, suffix(layer), architecture.scale(config), PROOF[logits.dtype])
+        tensors |= scores(tensors, suffix(layer), architecture.scale(config), architecture.softmax or logits.dtype)
 
     ids, margins, step = [], [], 0
     tensors["cp09.logits"] = last = logits[-1].clone()
@@ -194,8 +260,8 @@ def cached(cache, layers, step):
 
 
 def product(q, k, v):
-    """q, k and v are [H, T, D]; the scores are [H, T, T]."""
-    return q @ k.transpose(1, 2)
+    """q is [H, T, D], k and v are [KV, T, D], a head of them for H / KV of the queries; the scores are [H, T, T]."""
+    return q @ k.repeat_interleave(len(q) // len(k), dim=0).transpose(1, 2)
 
 
 def causal(plain):
@@ -203,12 +269,15 @@ def causal(plain):
     return plain.masked_fill(future, -torch.inf)
 
 
-def scores(tensors, ending, scale, tolerance, product=product, mask=causal, axis=-1):
+def scores(tensors, ending, scale, dtype, product=product, mask=causal, axis=-1):
     """The scores of one layer from its own q and k, in float64, if its own probabilities prove them."""
-    q, k, v = (tensors[f"cp02.{part}{ending}"].double().transpose(0, 1) for part in "qkv")
+    turned = "_rope" if f"cp02.q_rope{ending}" in tensors else ""
+    parts = [f"q{turned}", f"k{turned}", "v"]
+    q, k, v = (tensors[f"cp02.{part}{ending}"].double().transpose(0, 1) for part in parts)
     plain = product(q, k, v) * scale
     masked = mask(plain)
     own = tensors[f"cp05.probs{ending}"].double()
+    tolerance = PROOF[dtype] + torch.finfo(dtype).eps * plain.abs().max().item()
     difference = (masked.softmax(dim=axis) - own).abs().max().item()
     if not difference <= tolerance:
         raise CaptureError(

@@ -17,6 +17,7 @@ use llorch::cli::verify;
 use llorch::harness::api::Api;
 use llorch::harness::case::{Case, Lane};
 use llorch::harness::catalogue::{Catalogue, Script};
+use llorch::harness::checkpoints::engines;
 use llorch::harness::exit::Exit;
 use llorch::harness::runner::units::{Unit, run_units};
 use llorch::harness::runner::{self, Played, RunResult, Session as _, TargetSummary, Terms, gate};
@@ -218,7 +219,8 @@ fn play(flags: &Flags, chosen: Chosen) -> Result<ExitCode, Exit> {
         outcomes.extend(played.outcomes);
         interrupted = played.interrupted;
     }
-    let result = RunResult { target: summary(), outcomes, elapsed: since.elapsed(), interrupted, planned: cases.len() };
+    let (planned, compared) = (cases.len(), engines::take());
+    let result = RunResult { target: summary(), outcomes, elapsed: since.elapsed(), interrupted, planned, compared };
     desk.tell(&News::RunEnded { result: &result });
     Ok(conclude(flags, &result, session.as_deref(), filtered_out))
 }

@@ -21,6 +21,7 @@ use serde::{Serialize, Serializer};
 
 use super::case::{Case, Lane, Place};
 use super::catalogue::Script;
+use super::checkpoints::engines::Compared;
 use super::verdict::{Finding, Verdict};
 use super::writers::Desk;
 use judge::Judge;
@@ -95,6 +96,9 @@ pub struct RunResult {
     pub interrupted: bool,
     /// How many cases there would have been.
     pub planned: usize,
+    /// Engines that were held against each other.
+    #[serde(skip)]
+    pub compared: Vec<Compared>,
 }
 
 fn through<S: Serializer>(case: &Arc<Case>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -27,6 +27,16 @@ fn agree(world: &mut World, checkpoint: u8, with: String) {
     world.scene.checkpoint_agrees(checkpoint, &with).settle();
 }
 
+#[then(regex = r#"^the engine "([^"]+)" agrees with the golden of "([^"]+)" at every station of "([^"]+)"$"#)]
+fn engines(world: &mut World, engine: String, reference: String, subject: String) {
+    world.scene.engines_agree(&engine, &reference, &subject).settle();
+}
+
+#[then("the parity logs of the worker and of llama.cpp agree over a haiku")]
+fn haiku_logs(world: &mut World) {
+    world.scene.haiku_logs_agree().settle();
+}
+
 #[then(regex = r"^the tensors of checkpoint (\d+) follow from their own inputs$")]
 fn follow(world: &mut World, checkpoint: u8) {
     world.scene.checkpoint_follows(checkpoint).settle();

@@ -47,8 +47,19 @@ pub fn start_capturing(target: &Target, start: &Start, every_layer: bool) -> Res
 
 impl Capturing {
     pub fn run(&self, prompt: &str) -> Result<Captured, Finding> {
+        self.run_job(&json!({ "prompt": prompt, "max_tokens": TOKENS, "temperature": 0.0, "seed": 1 }))
+    }
+
+    /// Stops the worker, which writes what it still has to write.
+    pub fn end(self) -> Result<(), Finding> {
+        self.worker.terminate(PATIENCE).map(drop)
+    }
+
+    /// A job that has no id yet.
+    pub fn run_job(&self, job: &serde_json::Value) -> Result<Captured, Finding> {
         let job_id = unique("capture");
-        let job = json!({ "job_id": job_id, "prompt": prompt, "max_tokens": TOKENS, "temperature": 0.0, "seed": 1 });
+        let mut job = job.clone();
+        job["job_id"] = job_id.as_str().into();
         let transcript = self.worker.run(&job, PATIENCE)?;
         transcript.completed()?;
         let path = written(self.folder.path(), &job_id)?;

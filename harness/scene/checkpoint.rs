@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Scene;
 use crate::harness::Finding;
 use crate::harness::checkpoints::captured::{self, Captured, TOKENS};
-use crate::harness::checkpoints::{Subject, judge, models, properties};
+use crate::harness::checkpoints::{Subject, engines, judge, models, properties};
 use crate::harness::ladder::reference::Reference;
 use crate::harness::selection::ModelFormat;
 use crate::parity::Capture;
@@ -123,6 +123,10 @@ impl Scene {
         }
         let reference = self.capture_reference()?.capture(&found.manifest.token_ids, found.manifest.steps, TOKENS)?;
         judge::agrees(found, &reference, checkpoint)
+    }
+
+    pub fn engines_agree(&mut self, engine: &str, reference: &str, subject: &str) -> Result<(), Finding> {
+        engines::agree(engine, reference, &Subject::of(subject)?)
     }
 
     pub fn checkpoint_follows(&mut self, checkpoint: u8) -> Result<(), Finding> {

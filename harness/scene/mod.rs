@@ -19,6 +19,7 @@ mod ladder;
 mod logs;
 mod model;
 mod ordinary_client;
+mod parity_log;
 pub mod pool_cli;
 mod real_engine;
 mod scripted;

@@ -49,6 +49,7 @@ fn page() -> Page {
                 .to_vec(),
         }],
         kills: Some(kill_matrix()),
+        ..Page::default()
     }
 }
 

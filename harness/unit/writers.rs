@@ -100,6 +100,7 @@ fn example() -> RunResult {
         elapsed: Duration::from_millis(1500),
         interrupted: false,
         planned: 8,
+        compared: Vec::new(),
     }
 }
 

@@ -37,6 +37,11 @@ fn page(result: &RunResult) -> Page {
             seconds: result.elapsed.as_secs_f64(),
             list: result.outcomes.iter().map(case).collect(),
         }),
+        engines: result
+            .compared
+            .iter()
+            .map(|one| (format!("{} on {}", one.engine, one.subject), one.diff.clone()))
+            .collect(),
         runs: album::take(),
         ..Page::default()
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use super::{News, Reporter};
+use crate::harness::checkpoints::engines;
 use crate::harness::runner::{CaseOutcome, RunResult};
 use crate::harness::verdict::Verdict;
 
@@ -134,6 +135,9 @@ pub fn summary(result: &RunResult) -> String {
     let mut text = String::from("\n");
     list_failures(result, &mut text);
     list_untested(result, &mut text);
+    if !result.compared.is_empty() {
+        text += &engines::lines(&result.compared);
+    }
     let counts: Vec<String> = VERDICTS
         .into_iter()
         .filter(|verdict| *verdict == Verdict::Pass || result.count(*verdict) > 0)

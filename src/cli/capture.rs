@@ -9,8 +9,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::complain;
-use crate::backend::cpu::CpuBackend;
-use crate::backend::{CancelFlag, Job, Prompt, SamplingParameters, TokenSink};
+use crate::backend::Prompt;
+use crate::harness::checkpoints::engines;
 use crate::harness::exit::Exit;
 use crate::harness::selection::ModelFormat;
 use crate::harness::target::{Start, StartError, Target};
@@ -68,6 +68,10 @@ pub struct Flags {
     #[cfg(feature = "llama-cpp")]
     #[arg(long, value_enum, default_value = "exact")]
     lane: Lane,
+    /// Tokens for llama.cpp to follow in the place of the likeliest: those that another engine drew
+    #[cfg(feature = "llama-cpp")]
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    follow: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -148,30 +152,12 @@ impl Flags {
     }
 }
 
-struct Unheard;
-
-impl TokenSink for Unheard {
-    fn prompt_read(&mut self, _: u32) {}
-    fn piece(&mut self, _: &str, _: &[u32]) {}
-}
-
 fn of_cpu(flags: &Flags, model: &Path) -> Result<Capture, Exit> {
-    let mut backend = CpuBackend::open(model, flags.threads.into(), false, &mut |_| {}).map_err(|error| {
-        complain(&error);
+    let captured = engines::cpu(model, flags.threads.into(), flags.job_prompt(), flags.scope(), flags.max_tokens);
+    captured.map_err(|error| {
+        complain(&*error);
         Exit::Usage
-    })?;
-    let sampling =
-        SamplingParameters { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 };
-    let job = Job {
-        job_id: "capture".to_owned(),
-        prompt: flags.job_prompt(),
-        max_tokens: flags.max_tokens,
-        sampling,
-        stop: Vec::new(),
-        capture: None,
-    };
-    let captured = backend.capture(&job, flags.scope(), &mut Unheard, &CancelFlag::default());
-    captured.map(|(_, capture)| capture).map_err(|error| refuse(Exit::Usage, error))
+    })
 }
 
 const JOB: &str = "capture";
@@ -311,6 +297,7 @@ enum Lane {
 fn of_llama_cpp(flags: &Flags, model: &Path) -> Result<Capture, Exit> {
     use crate::model::{file, tokenizer};
     use crate::parity::llama_cpp::{self, Options};
+    use crate::parity::log;
 
     let usage = |error: &dyn std::error::Error| {
         complain(error);
@@ -334,8 +321,12 @@ fn of_llama_cpp(flags: &Flags, model: &Path) -> Result<Capture, Exit> {
         Lane::Exact => llama_cpp::Lane::Exact,
         Lane::Shipped => llama_cpp::Lane::Shipped,
     };
+    let variables = super::cpud::variables().map_err(|error| usage(&error))?;
+    let log = log::Settings::from_variables(&variables);
     let Scope { every_layer, steps } = flags.scope();
     let options = Options {
+        follow: flags.follow.clone(),
+        log: log.map_err(|message| refuse(Exit::Usage, message))?,
         lane,
         steps,
         max_tokens: flags.max_tokens as usize,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::SelectionFlags;
 use crate::harness::api::Api;
 use crate::harness::catalogue::Script;
+use crate::harness::checkpoints::engines;
 use crate::harness::exit::Exit;
 use crate::harness::runner::{self, RunResult, Session as _, Terms};
 use crate::harness::selection::{BuiltInBackend, ModelFormat, Selection, TargetKind, TargetRequest};
@@ -210,6 +211,7 @@ fn carry_out(order: Order) -> Result<Exit, Exit> {
         elapsed: since.elapsed(),
         interrupted: played.interrupted,
         planned,
+        compared: engines::take(),
     };
     desk.tell(&News::RunEnded { result: &result });
     for problem in desk.problems() {

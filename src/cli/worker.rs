@@ -86,7 +86,7 @@ fn flags(matches: &ArgMatches) -> BTreeMap<String, String> {
 }
 
 /// The `LLORCH_*` variables, and those of the parity log; one that is not UTF-8 is refused by name.
-fn variables() -> Result<BTreeMap<String, String>, UsageError> {
+pub(super) fn variables() -> Result<BTreeMap<String, String>, UsageError> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok().filter(|name| is_ours(name))?, value)))
         .map(|(name, value)| {

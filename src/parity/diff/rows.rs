@@ -50,6 +50,31 @@ pub enum Standing {
     NotCompared,
 }
 
+impl Standing {
+    /// Of several in one cell, the largest is shown.
+    pub fn severity(self) -> u8 {
+        match self {
+            Standing::Diverges => 5,
+            Standing::Missing => 4,
+            Standing::NearTie => 3,
+            Standing::Downstream => 2,
+            Standing::NotCompared => 1,
+            Standing::Agrees => 0,
+        }
+    }
+
+    pub fn sign(self) -> &'static str {
+        match self {
+            Standing::Agrees => "✓",
+            Standing::Diverges => "✕",
+            Standing::Downstream => "↓",
+            Standing::NearTie => "≈",
+            Standing::Missing => "?",
+            Standing::NotCompared => "–",
+        }
+    }
+}
+
 impl Row {
     pub fn standing(&self) -> Standing {
         match self.comparison.verdict {

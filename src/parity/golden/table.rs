@@ -28,10 +28,19 @@ impl Required {
     }
 }
 
-/// Where a model of the table comes from.
+/// A model of the table.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Entry {
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// Those that it has goldens of; all of the table if absent.
+    engines: Option<Vec<String>>,
+}
+
+/// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
-pub enum Entry {
+pub enum Origin {
     /// Arguments of `llorch recipe`.
     Recipe { recipe: Vec<String> },
     /// Committed in both formats.
@@ -58,10 +67,11 @@ pub fn required(folder: &Path) -> Result<Vec<Required>, GoldenError> {
     let wrong = |why: String| GoldenError::Table { path: folder.join("goldens.json"), why };
     let mut all = Vec::new();
     for (model, prompts) in &table.goldens {
-        if !table.models.contains_key(model) {
+        let Some(entry) = table.models.get(model) else {
             return Err(wrong(format!("it asks for goldens of {model}, and says not what that is")));
-        }
-        for (prompt, engine) in prompts.iter().flat_map(|prompt| table.engines.iter().map(move |one| (prompt, one))) {
+        };
+        let engines = entry.engines.as_ref().unwrap_or(&table.engines);
+        for (prompt, engine) in prompts.iter().flat_map(|prompt| engines.iter().map(move |one| (prompt, one))) {
             if !table.prompts.contains_key(prompt) {
                 return Err(wrong(format!("it asks for the prompt {prompt}, and says not what that is")));
             }

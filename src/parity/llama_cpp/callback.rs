@@ -12,10 +12,12 @@ use llama_cpp_sys_2::{
     GGML_TYPE_F16, GGML_TYPE_F32, ggml_backend_tensor_get, ggml_backend_tensor_set, ggml_nbytes, ggml_tensor,
 };
 
-use super::stations::{Shows, meaning};
+use super::log::Log;
+use super::stations::{Look, Shows, meaning};
 use super::{Lane, LlamaCppError};
 use crate::layers::Station;
-use crate::model::Gpt2Configuration;
+use crate::model::Configuration;
+use crate::model::configuration::LlamaArchitecture;
 use crate::parity::capture::Tensor;
 
 /// What the callback collects.
@@ -26,9 +28,12 @@ pub struct Recorder {
     error: Option<LlamaCppError>,
     lane: Lane,
     every_layer: bool,
-    n_layer: usize,
+    configuration: Configuration,
     n_head: usize,
+    n_kv_head: usize,
     head_width: usize,
+    /// Shown every node of every pass, if there is one.
+    log: Option<Log>,
     /// 0 for the prefill.
     step: usize,
     /// The cache is not copied after later steps.
@@ -40,6 +45,24 @@ pub struct Recorder {
     hidden: Vec<f32>,
 }
 
+/// What every architecture shows of a layer.
+static OF_EVERY_LAYER: [Station; 14] = [
+    Station::LayerNorm1,
+    Station::Query,
+    Station::Key,
+    Station::Value,
+    Station::CachedKeys,
+    Station::CachedValues,
+    Station::Scores,
+    Station::ScoresMasked,
+    Station::Probabilities,
+    Station::Merged,
+    Station::AttentionOutput,
+    Station::AttentionResidual,
+    Station::LayerNorm2,
+    Station::FeedForwardOutput,
+];
+
 /// A node's numbers as they lie, with the strides to walk them. Sizes and strides in elements, the fastest first.
 struct Node {
     name: String,
@@ -49,16 +72,18 @@ struct Node {
 }
 
 impl Recorder {
-    pub fn new(sizes: &Gpt2Configuration, lane: Lane, every_layer: bool) -> Self {
+    pub fn new(sizes: &Configuration, lane: Lane, every_layer: bool) -> Self {
         Self {
             tensors: BTreeMap::new(),
             last_logits: Vec::new(),
             error: None,
             lane,
             every_layer,
-            n_layer: sizes.n_layer,
-            n_head: sizes.n_head,
-            head_width: sizes.n_embd / sizes.n_head,
+            log: None,
+            configuration: sizes.clone(),
+            n_head: sizes.n_head(),
+            n_kv_head: sizes.n_kv_head(),
+            head_width: sizes.head_size(),
             step: 0,
             last_step: usize::MAX,
             tokens: 0,
@@ -75,6 +100,10 @@ impl Recorder {
         self.last_logits.clear();
     }
 
+    pub fn log_to(&mut self, log: Log) {
+        self.log = Some(log);
+    }
+
     /// After a pass: what went wrong in it.
     pub fn end(&mut self) -> Result<(), LlamaCppError> {
         self.error.take().map_or(Ok(()), Err)
@@ -86,27 +115,16 @@ impl Recorder {
 
     /// A graph in which a node has another name would give a capture with holes, and no error.
     pub fn expect_stations(&self) -> Result<(), LlamaCppError> {
-        const OF_A_LAYER: [Station; 16] = [
-            Station::LayerNorm1,
-            Station::Query,
-            Station::Key,
-            Station::Value,
-            Station::CachedKeys,
-            Station::CachedValues,
-            Station::Scores,
-            Station::ScoresMasked,
-            Station::Probabilities,
-            Station::Merged,
-            Station::AttentionOutput,
-            Station::AttentionResidual,
-            Station::LayerNorm2,
-            Station::FeedForwardHidden,
-            Station::Gelu,
-            Station::FeedForwardOutput,
-        ];
-        let layers = 0..if self.every_layer { self.n_layer } else { 1 };
-        let of_layers = layers.flat_map(|layer| OF_A_LAYER.map(|station| station.name(layer, 0)));
-        let blocks = (0..self.n_layer).map(|layer| Station::BlockOutput.name(layer, 0));
+        let layers = 0..if self.every_layer { self.configuration.n_layer() } else { 1 };
+        let own: &[Station] = match self.configuration {
+            Configuration::Gpt2(_) => &[Station::FeedForwardHidden, Station::Gelu],
+            Configuration::Llama(_) => {
+                &[Station::QueryRotated, Station::KeyRotated, Station::Gate, Station::Up, Station::GatedProduct]
+            }
+        };
+        let of_a_layer = || OF_EVERY_LAYER.iter().chain(own);
+        let of_layers = layers.flat_map(|layer| of_a_layer().map(move |station| station.name(layer, 0)));
+        let blocks = (0..self.configuration.n_layer()).map(|layer| Station::BlockOutput.name(layer, 0));
         let of_the_whole = [Station::Embedding, Station::FinalLayerNorm, Station::Logits].map(|one| one.name(0, 0));
         match of_layers.chain(blocks).chain(of_the_whole).find(|name| !self.tensors.contains_key(name)) {
             Some(missing) => Err(LlamaCppError::NoNode(missing)),
@@ -116,14 +134,26 @@ impl Recorder {
 
     /// Whether the node is to be seen.
     fn wants(&self, shows: Shows, layer: usize) -> bool {
-        let is_prefill = self.step == 0;
-        let is_captured = self.every_layer || layer == 0;
         match shows {
+            _ if self.log.is_some() => true,
             Shows::Rows(Station::Logits) => true,
-            Shows::Scores | Shows::Values => is_captured && self.step <= self.last_step,
-            Shows::Rows(Station::BlockOutput) => is_prefill,
             Shows::Rows(Station::FeedForwardHidden) | Shows::Gelu if self.lane == Lane::Exact => true,
-            _ => is_prefill && is_captured,
+            Shows::Scores => self.captures(Station::CachedKeys, layer),
+            Shows::Values => self.captures(Station::CachedValues, layer),
+            Shows::Rows(station) | Shows::Heads(station) => self.captures(station, layer),
+            Shows::Probabilities => self.captures(Station::Probabilities, layer),
+            Shows::Gelu => self.captures(Station::Gelu, layer),
+        }
+    }
+
+    /// Whether this tensor of this pass goes into the capture.
+    fn captures(&self, station: Station, layer: usize) -> bool {
+        let is_prefill = self.step == 0;
+        let is_shown = self.every_layer || layer == 0;
+        match station {
+            Station::BlockOutput => is_prefill,
+            Station::CachedKeys | Station::CachedValues => is_shown && self.step <= self.last_step,
+            _ => is_shown && is_prefill,
         }
     }
 
@@ -136,7 +166,6 @@ impl Recorder {
         source: Option<Node>,
     ) -> Result<Option<Vec<f32>>, LlamaCppError> {
         let (tokens, positions, n_head) = (self.tokens, self.positions, self.n_head);
-        let is_kept = self.step == 0 && (self.every_layer || layer == 0);
         match shows {
             Shows::Rows(station) => {
                 let rows = Axes([(1, tokens), (0, node.sizes[0])]);
@@ -147,33 +176,37 @@ impl Recorder {
                 if station == Station::FeedForwardHidden && self.lane == Lane::Exact {
                     self.hidden.clone_from(&values);
                 }
-                if station == Station::BlockOutput && is_kept {
+                if station == Station::BlockOutput {
                     self.keep(Station::Block, layer, &[tokens, node.sizes[0]], values.clone());
                 }
-                if is_kept || self.step == 0 && station == Station::BlockOutput {
-                    self.keep(station, layer, &[tokens, node.sizes[0]], values);
-                }
+                self.keep(station, layer, &[tokens, node.sizes[0]], values);
             }
             Shows::Heads(station) => {
-                let values = node.walk(Axes([(2, tokens), (1, n_head), (0, self.head_width)]))?;
+                let is_query = matches!(station, Station::Query | Station::QueryRotated);
+                let n_head = if is_query { n_head } else { self.n_kv_head };
+                let mut values = node.walk(Axes([(2, tokens), (1, n_head), (0, self.head_width)]))?;
+                if station != Station::Value {
+                    self.in_halves(&mut values);
+                }
                 self.keep(station, layer, &[tokens, n_head, self.head_width], values);
             }
             Shows::Scores => {
-                // The keys of the cache, [D, padded N, H].
-                let keys = expect(source, &node)?.walk(Axes([(1, positions), (2, n_head), (0, self.head_width)]))?;
-                self.keep(Station::CachedKeys, layer, &[positions, n_head, self.head_width], keys);
-                if is_kept {
-                    self.keep_scores(layer, node.walk(Axes([(2, n_head), (1, tokens), (0, positions)]))?);
-                }
+                // The keys of the cache, [D, padded N, KV].
+                let axes = Axes([(1, positions), (2, self.n_kv_head), (0, self.head_width)]);
+                let mut keys = expect(source, &node)?.walk(axes)?;
+                self.in_halves(&mut keys);
+                self.keep(Station::CachedKeys, layer, &[positions, self.n_kv_head, self.head_width], keys);
+                self.keep_scores(layer, node.walk(Axes([(2, n_head), (1, tokens), (0, positions)]))?);
             }
             Shows::Probabilities => {
                 let values = node.walk(Axes([(2, n_head), (1, tokens), (0, positions)]))?;
                 self.keep(Station::Probabilities, layer, &[n_head, tokens, positions], values);
             }
             Shows::Values => {
-                // The values of the cache, [padded N, D, H].
-                let values = expect(source, &node)?.walk(Axes([(0, positions), (2, n_head), (1, self.head_width)]))?;
-                self.keep(Station::CachedValues, layer, &[positions, n_head, self.head_width], values);
+                // The values of the cache, [padded N, D, KV].
+                let axes = Axes([(0, positions), (2, self.n_kv_head), (1, self.head_width)]);
+                let values = expect(source, &node)?.walk(axes)?;
+                self.keep(Station::CachedValues, layer, &[positions, self.n_kv_head, self.head_width], values);
             }
             Shows::Gelu => {
                 let shape = [tokens, node.sizes[0]];
@@ -183,9 +216,7 @@ impl Recorder {
                         return Err(node.is_not("it does not follow its `ffn_up_b`"));
                     }
                     values = self.hidden.iter().map(|x| gelu(*x)).collect();
-                    if is_kept {
-                        self.keep(Station::Gelu, layer, &shape, values.clone());
-                    }
+                    self.keep(Station::Gelu, layer, &shape, values.clone());
                     return Ok(Some(values));
                 }
                 self.keep(Station::Gelu, layer, &shape, values);
@@ -195,7 +226,25 @@ impl Recorder {
     }
 
     fn keep(&mut self, station: Station, layer: usize, shape: &[usize], values: Vec<f32>) {
-        self.tensors.insert(station.name(layer, self.step), Tensor::f32(shape, values));
+        if let Some(log) = &self.log {
+            log.record(station, layer, self.positions - self.tokens, shape, &values);
+        }
+        if self.captures(station, layer) {
+            self.tensors.insert(station.name(layer, self.step), Tensor::f32(shape, values));
+        }
+    }
+
+    /// Queries and keys in Hugging Face's order of channels. Of Llama, GGUF has the two channels that turn together side by
+    /// side, 2 i and 2 i + 1; there they are i and i + D / 2. Scores don't see it.
+    fn in_halves(&self, values: &mut [f32]) {
+        let Configuration::Llama(sizes) = &self.configuration else { return };
+        if sizes.architecture == LlamaArchitecture::Llama {
+            for head in values.chunks_exact_mut(self.head_width) {
+                let (even, odd): (Vec<f32>, Vec<f32>) =
+                    head.as_chunks::<2>().0.iter().map(|pair| (pair[0], pair[1])).unzip();
+                head.copy_from_slice(&[even, odd].concat());
+            }
+        }
     }
 
     /// llama.cpp multiplies by the scale and masks inside its softmax; both are done here, as it does them.
@@ -300,8 +349,9 @@ unsafe fn of_node(recorder: &mut Recorder, tensor: *mut ggml_tensor, ask: bool) 
         let node = &*tensor;
         (node, node.src[0].as_ref(), node.src[1].as_ref())
     };
-    let adds = second.map(|source| name(&source.name)).unwrap_or_default();
-    let Some((shows, layer)) = meaning(&name(&node.name), &adds) else { return Ok(!ask) };
+    let named = |source: Option<&ggml_tensor>| source.map(|source| name(&source.name)).unwrap_or_default();
+    let look = Look { name: &named(Some(node)), operation: node.op, first: &named(first), second: &named(second) };
+    let Some((shows, layer)) = meaning(&look) else { return Ok(!ask) };
     if ask {
         return Ok(recorder.wants(shows, layer));
     }

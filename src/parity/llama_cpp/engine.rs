@@ -1,5 +1,6 @@
 //! llama.cpp's model and context, owned: what is made is freed, in the right order, and every pointer stays in here.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::marker::PhantomData;
 use std::path::Path;
@@ -10,6 +11,7 @@ use llama_cpp_sys_2::*;
 
 use super::LlamaCppError;
 use super::callback::{Recorder, evaluate};
+use crate::parity::capture::Tensor;
 
 /// What llama.cpp says: its warnings and errors since the last look. One for the process, as its log is.
 static LOG: Mutex<String> = Mutex::new(String::new());
@@ -140,10 +142,9 @@ impl<'a> Context<'a> {
         unsafe { self.recorder.as_mut() }
     }
 
-    pub fn into_recorder(mut self) -> Recorder {
+    pub fn into_tensors(mut self) -> BTreeMap<String, Tensor> {
         // What is left behind is dropped with the context.
-        let empty = Recorder::new(&EMPTY, super::Lane::Exact, false);
-        std::mem::replace(self.recorder(), empty)
+        std::mem::take(&mut self.recorder().tensors)
     }
 
     /// Computes tokens from a position on; the logits of the last one.
@@ -181,19 +182,6 @@ impl<'a> Context<'a> {
         Ok(std::mem::take(&mut recorder.last_logits))
     }
 }
-
-/// Sizes of nothing, for a recorder that records nothing.
-const EMPTY: crate::model::Gpt2Configuration = crate::model::Gpt2Configuration {
-    n_layer: 0,
-    n_head: 1,
-    n_embd: 0,
-    n_inner: 0,
-    n_ctx: 0,
-    vocab_size: 0,
-    layer_norm_epsilon: 0.0,
-    eos_token_id: None,
-    bos_token_id: None,
-};
 
 impl Drop for Context<'_> {
     #[allow(unsafe_code)]

@@ -10,6 +10,7 @@
 
 mod callback;
 mod engine;
+mod log;
 mod stations;
 
 use std::path::Path;
@@ -17,10 +18,11 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::capture::{Capture, Manifest, Sizes, Tensor};
+use super::log::Settings;
 use crate::model::digest::{hex, model_digest};
 use crate::model::file::{self, Format, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer, TokenizerError};
-use crate::model::{Gpt2Configuration, ModelError};
+use crate::model::{Configuration, ModelError};
 use callback::Recorder;
 use engine::{Context, Model};
 
@@ -48,11 +50,25 @@ pub struct Options {
     pub threads: usize,
     /// The model's name in the manifest; the file's if absent.
     pub name: Option<String>,
+    /// Tokens that another engine chose, to follow instead of the most likely ones: what both compute can then be held
+    /// against each other to the end, also where the text is drawn.
+    pub follow: Vec<u32>,
+    /// Where every tensor of every pass is logged.
+    pub log: Option<Settings>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lane: Lane::Exact, steps: 2, max_tokens: 10, every_layer: false, threads: 1, name: None }
+        Self {
+            lane: Lane::Exact,
+            steps: 2,
+            max_tokens: 10,
+            every_layer: false,
+            threads: 1,
+            name: None,
+            follow: Vec::new(),
+            log: None,
+        }
     }
 }
 
@@ -70,12 +86,14 @@ pub enum LlamaCppError {
     NoContext { model: String, log: String },
     #[error("the prompt has no tokens")]
     NoTokens,
-    #[error("the prompt has token {token}, and the vocabulary {vocab_size} tokens")]
+    #[error("there is a token {token}, and the vocabulary {vocab_size} tokens")]
     UnknownToken { token: u32, vocab_size: usize },
     #[error("{needed} tokens are needed for the prompt and {steps} decode steps, and the context has {n_ctx}")]
     TooLong { needed: usize, steps: usize, n_ctx: usize },
     #[error("the text ends after {tokens} tokens, before {steps} decode steps are captured")]
     TooShort { tokens: usize, steps: usize },
+    #[error("the parity log {file} cannot be written: {source}")]
+    Log { file: String, source: std::io::Error },
     #[error("llama.cpp computes nothing: llama_decode returns {code}: {log}")]
     Decode { code: i32, log: String },
     #[error("llama.cpp's node `{node}` is not as expected: {why}")]
@@ -92,44 +110,56 @@ pub fn capture(path: &Path, prompt: &[u32], options: &Options) -> Result<Capture
     if file.format != Format::Gguf {
         return Err(LlamaCppError::NotGguf(shown()));
     }
-    let sizes = file.configuration.gpt2("the capture of llama.cpp").map_err(|problem| problem.of(path))?.clone();
+    let sizes = file.configuration.clone();
     check_prompt(prompt, options.steps, &sizes)?;
-    let tokenizer = tokenizer::open(&file.tokenizer_source, sizes.eos_token_id)
+    check_ids(&options.follow, &sizes)?;
+    let tokenizer = tokenizer::open(&file.tokenizer_source, sizes.eos_token_id())
         .map_err(|source| LlamaCppError::Tokenizer { model: shown(), source })?;
     let mut manifest = manifest(&file, prompt, tokenizer.as_ref(), options);
     // llama.cpp maps the file itself.
     drop(file);
 
     let model = Model::open(path)?;
-    let recorder = Recorder::new(&sizes, options.lane, options.every_layer);
-    let positions = (prompt.len() + options.max_tokens).min(sizes.n_ctx);
+    let mut recorder = Recorder::new(&sizes, options.lane, options.every_layer);
+    if let Some(settings) = &options.log {
+        recorder.log_to(log::Log::start(settings, &manifest)?);
+    }
+    let positions = (prompt.len() + options.max_tokens.max(options.follow.len())).min(sizes.n_ctx());
     let mut context = Context::new(&model, positions, prompt.len(), options.threads, recorder)?;
     let ids = generate(&mut context, prompt, tokenizer.as_ref(), &sizes, options)?;
     let text: Vec<u8> = ids.iter().flat_map(|id| tokenizer.token_bytes(*id)).copied().collect();
     manifest.generated_text = String::from_utf8_lossy(&text).into_owned();
     manifest.generated_bytes = hex(&text);
-    Ok(Capture { manifest, tensors: context.into_recorder().tensors })
+    Ok(Capture { manifest, tensors: context.into_tensors() })
 }
 
-fn check_prompt(prompt: &[u32], steps: usize, sizes: &Gpt2Configuration) -> Result<(), LlamaCppError> {
-    let (vocab_size, n_ctx) = (sizes.vocab_size, sizes.n_ctx);
+fn check_prompt(prompt: &[u32], steps: usize, sizes: &Configuration) -> Result<(), LlamaCppError> {
+    let n_ctx = sizes.n_ctx();
     if prompt.is_empty() {
         return Err(LlamaCppError::NoTokens);
     }
-    if let Some(&token) = prompt.iter().find(|id| **id as usize >= vocab_size) {
-        return Err(LlamaCppError::UnknownToken { token, vocab_size });
-    }
+    check_ids(prompt, sizes)?;
     let needed = prompt.len().saturating_add(steps);
     if needed > n_ctx { Err(LlamaCppError::TooLong { needed, steps, n_ctx }) } else { Ok(()) }
+}
+
+fn check_ids(ids: &[u32], sizes: &Configuration) -> Result<(), LlamaCppError> {
+    let vocab_size = sizes.vocab_size();
+    match ids.iter().find(|id| **id as usize >= vocab_size) {
+        Some(&token) => Err(LlamaCppError::UnknownToken { token, vocab_size }),
+        None => Ok(()),
+    }
 }
 
 /// What is known before anything is computed.
 fn manifest(file: &ModelFile, prompt: &[u32], tokenizer: &dyn Tokenizer, options: &Options) -> Manifest {
     let sizes = &file.configuration;
     let bytes: Vec<u8> = prompt.iter().flat_map(|id| tokenizer.token_bytes(*id)).copied().collect();
-    let (taps, profile) = match options.lane {
-        Lane::Shipped => ("evaluation callback", "ggml"),
-        Lane::Exact => ("evaluation callback, GELU replaced by the exact one", "exact"),
+    // What else has no GELU is as exact as shipped.
+    let (taps, profile) = match (sizes, options.lane) {
+        (Configuration::Llama(_), _) => ("evaluation callback", "exact"),
+        (Configuration::Gpt2(_), Lane::Shipped) => ("evaluation callback", "ggml"),
+        (Configuration::Gpt2(_), Lane::Exact) => ("evaluation callback, GELU replaced by the exact one", "exact"),
     };
     Manifest {
         engine: "llama.cpp".to_owned(),
@@ -160,7 +190,7 @@ fn generate(
     context: &mut Context<'_>,
     prompt: &[u32],
     tokenizer: &dyn Tokenizer,
-    sizes: &Gpt2Configuration,
+    sizes: &Configuration,
     options: &Options,
 ) -> Result<Vec<u32>, LlamaCppError> {
     let mut last = context.feed(prompt, 0)?; // [V]
@@ -173,11 +203,15 @@ fn generate(
 
     let (mut ids, mut margins) = (Vec::new(), Vec::new());
     loop {
-        let (id, margin) = choose(&last);
+        let (likely, margin) = choose(&last);
+        let id = options.follow.get(ids.len()).copied().unwrap_or(likely);
         ids.push(id);
         margins.push(margin);
-        let is_last = tokenizer.is_end_of_text(id) || ids.len() >= options.max_tokens;
-        if is_last || prompt.len() + ids.len() > sizes.n_ctx {
+        let is_last = match options.follow.len() {
+            0 => tokenizer.is_end_of_text(id) || ids.len() >= options.max_tokens,
+            count => ids.len() >= count,
+        };
+        if is_last || prompt.len() + ids.len() > sizes.n_ctx() {
             break;
         }
         last = context.feed(&[id], prompt.len() + ids.len() - 1)?;

@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Place;
-use super::super::diff::{Diff, Row, Standing};
+use super::super::diff::{Diff, Row};
 use super::super::station::title;
 use super::diff::CapturePair;
 use super::html::{Html, attribute};
 use super::station::{anchor, standing};
 use crate::layers::Station;
 
-/// A row for each engine (or for each layer of one, where it shows several), a column for each station.
-pub fn engines(parent: &mut Html, pairs: &[CapturePair]) {
-    let places = pairs.iter().flat_map(|pair| &pair.diff.rows).filter_map(|row| row.place);
+/// A row for each engine (or for each layer of one, where it shows several), a column for each station. Those that have a
+/// section of their own on the page, under its engine's name, are linked with it; the others come with a name.
+pub fn engines(parent: &mut Html, named: &[(String, Diff)], pairs: &[CapturePair]) {
+    let diffs = named.iter().map(|(_, diff)| diff).chain(pairs.iter().map(|pair| &pair.diff));
+    let places = diffs.flat_map(|diff| &diff.rows).filter_map(|row| row.place);
     let stations: BTreeSet<Column> = places.map(Column::of).collect();
     if stations.is_empty() {
         return;
@@ -29,8 +31,11 @@ pub fn engines(parent: &mut Html, pairs: &[CapturePair]) {
                         });
                     }
                 });
+                for (name, diff) in named {
+                    lines(table, diff, name, false, &stations);
+                }
                 for pair in pairs {
-                    lines(table, &pair.diff, &stations);
+                    lines(table, &pair.diff, &pair.diff.found.title(), true, &stations);
                 }
             });
         });
@@ -59,12 +64,12 @@ impl Column {
     }
 }
 
-fn lines(table: &mut Html, diff: &Diff, stations: &BTreeSet<Column>) {
+fn lines(table: &mut Html, diff: &Diff, title: &str, linked: bool, stations: &BTreeSet<Column>) {
     let mut layers: BTreeMap<usize, BTreeMap<Column, &Row>> = BTreeMap::new();
     for row in &diff.rows {
         let Some(place) = row.place else { continue };
         let cell = layers.entry(place.layer).or_default().entry(Column::of(place)).or_insert(row);
-        if severity(row) > severity(cell) {
+        if row.standing().severity() > cell.standing().severity() {
             *cell = row;
         }
     }
@@ -72,8 +77,8 @@ fn lines(table: &mut Html, diff: &Diff, stations: &BTreeSet<Column>) {
     for (layer, cells) in layers {
         table.inside("tr", "", |tr| {
             let name = match (layer, many) {
-                (0, false) => diff.found.title(),
-                (0, true) => format!("{}, layer 0", diff.found.title()),
+                (0, false) => title.to_owned(),
+                (0, true) => format!("{title}, layer 0"),
                 _ => format!("layer {layer}"),
             };
             tr.say("th", "scope=row", &name);
@@ -85,12 +90,15 @@ fn lines(table: &mut Html, diff: &Diff, stations: &BTreeSet<Column>) {
                             "td",
                             &format!("class=\"{class}\" {}", attribute("title", &format!("{}: {word}", row.name))),
                             |td| {
+                                if !linked {
+                                    return td.text(row.standing().sign());
+                                }
                                 let link = format!(
                                     "{} {}",
                                     attribute("href", &format!("#{}", anchor(&row.name))),
                                     attribute("aria-label", &format!("{}: {word}", row.name))
                                 );
-                                td.say("a", &link, sign(row));
+                                td.say("a", &link, row.standing().sign());
                             },
                         );
                     }
@@ -98,27 +106,5 @@ fn lines(table: &mut Html, diff: &Diff, stations: &BTreeSet<Column>) {
                 }
             }
         });
-    }
-}
-
-fn severity(row: &Row) -> u8 {
-    match row.standing() {
-        Standing::Diverges => 5,
-        Standing::Missing => 4,
-        Standing::NearTie => 3,
-        Standing::Downstream => 2,
-        Standing::NotCompared => 1,
-        Standing::Agrees => 0,
-    }
-}
-
-fn sign(row: &Row) -> &'static str {
-    match row.standing() {
-        Standing::Agrees => "✓",
-        Standing::Diverges => "✕",
-        Standing::Downstream => "↓",
-        Standing::NearTie => "≈",
-        Standing::Missing => "?",
-        Standing::NotCompared => "–",
     }
 }

@@ -13,6 +13,7 @@ mod picture;
 mod station;
 mod waterfall;
 
+use super::diff::Diff;
 use html::{Html, tag};
 
 pub use cases::{Case, Cases, Note};
@@ -27,6 +28,8 @@ pub struct Page {
     pub title: String,
     pub subtitle: String,
     pub diffs: Vec<CapturePair>,
+    /// Whole engines against independent ones, for the matrix alone: each under a name.
+    pub engines: Vec<(String, Diff)>,
     pub cases: Option<Cases>,
     pub runs: Vec<Run>,
     pub kills: Option<KillMatrix>,
@@ -44,8 +47,8 @@ impl Page {
             }
         });
         body.inside("main", "", |main| {
-            if !self.diffs.is_empty() {
-                matrix::engines(main, &self.diffs);
+            if !self.diffs.is_empty() || !self.engines.is_empty() {
+                matrix::engines(main, &self.engines, &self.diffs);
             }
             if let Some(cases) = &self.cases {
                 cases::summary(main, cases);

@@ -1,0 +1,41 @@
+//! llama.cpp's side of a parity log: every tensor of every pass, as our workers write theirs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::LlamaCppError;
+use crate::layers::Station;
+use crate::parity::capture::Manifest;
+use crate::parity::log::{Entry, Meta, Settings, Writer, checkpoint};
+
+pub struct Log {
+    writer: Writer,
+    source: Arc<str>,
+}
+
+impl Log {
+    /// Appends to `settings.file`; closed when it is dropped.
+    pub fn start(settings: &Settings, manifest: &Manifest) -> Result<Log, LlamaCppError> {
+        let Manifest { engine, engine_version, model, architecture, sizes, model_digest, weights_dtype, .. } =
+            manifest.clone();
+        let source = engine.as_str().into();
+        let meta = Meta {
+            engine,
+            engine_version,
+            model,
+            architecture,
+            sizes,
+            model_digest,
+            weights_dtype,
+            compute_dtype: manifest.compute_dtype.clone(),
+            ..Meta::default()
+        };
+        let refused = |source| LlamaCppError::Log { file: Path::display(&settings.file).to_string(), source };
+        Ok(Log { writer: Writer::start(settings, meta).map_err(refused)?, source })
+    }
+
+    pub fn record(&self, station: Station, layer: usize, token_idx: usize, shape: &[usize], values: &[f32]) {
+        let (checkpoint, shape, values) = (checkpoint(station), shape.to_vec(), values.to_vec());
+        self.writer.record(Entry { checkpoint, layer, token_idx, shape, values, source: self.source.clone() });
+    }
+}
