@@ -1,16 +1,21 @@
 //! A mistake put into the reference: where it shows, and what the diagnosis calls it.
 
+use std::sync::LazyLock;
+
 use include_dir::{Dir, include_dir};
 
 use super::Scene;
-use crate::harness::Finding;
-use crate::model::Gpt2Configuration;
-use crate::model::recipe::{Recipe, Size};
+use crate::harness::{Finding, tiny_model};
+use crate::model::configuration::LlamaArchitecture;
+use crate::model::recipe::{LlamaSize, Recipe, Size};
+use crate::model::{Gpt2Configuration, tokenizer};
 use crate::parity::Capture;
-use crate::parity::diagnose::{Diagnosis, diagnose};
-use crate::parity::faults::revealing::{TrialError, trials};
-use crate::parity::faults::{Entry, Fault, Kill, Outcome, kill};
-use crate::parity::oracle::{Honest, run};
+use crate::parity::diagnose::{self, Diagnosis, diagnose};
+use crate::parity::diff::text::TEXT;
+use crate::parity::diff::{Options, diff};
+use crate::parity::faults::revealing::TrialError;
+use crate::parity::faults::{Entry, Fault, Kill, Outcome, Prepared};
+use crate::parity::oracle::Model;
 
 /// Captures of transformers with a mistake each, and one without.
 static MISTAKES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/fixtures/mistakes");
@@ -21,6 +26,7 @@ pub struct Transplant {
     diagnosis: Diagnosis,
 }
 
+/// `qwen2/UpActivated` is one of another family's folder; those of GPT-2 are in none.
 fn transplant(name: &str) -> Result<Transplant, Finding> {
     let problem = |what: &str| Finding::error(format!("fixtures/mistakes/{name}"), what.to_owned());
     let capture = |name: &str| {
@@ -29,24 +35,35 @@ fn transplant(name: &str) -> Result<Transplant, Finding> {
             file("manifest.json").zip(file("tensors.safetensors")).ok_or_else(|| problem("it is not there"))?;
         Capture::of_bytes(manifest, tensors).map_err(|error| problem(&error.to_string()))
     };
-    let (honest, found) = (capture("honest")?, capture(name)?);
+    let family = name.split_once('/').map_or("", |(family, _)| family);
+    let (honest, found) = (capture(format!("{family}/honest").trim_start_matches('/'))?, capture(name)?);
+    // as each family's `mistakes.json` says that it was made
     let sizes = honest.manifest.sizes;
-    // as `mistakes.json` says that it was made
-    let configuration = Gpt2Configuration {
-        n_layer: sizes.n_layer,
-        n_head: sizes.n_head,
-        n_embd: sizes.n_embd,
-        n_inner: 4 * sizes.n_embd,
-        n_ctx: sizes.n_ctx,
-        vocab_size: sizes.vocab_size,
-        ..Size::Tiny.configuration()
+    let (recipe, tokenizer) = match family {
+        "qwen2" => {
+            let size = LlamaSize::of(LlamaArchitecture::Qwen2, Size::Tiny).ok_or_else(|| problem("no such recipe"))?;
+            let tokenizer = tiny_model::open().ok().and_then(|tiny| tokenizer::open(&tiny.tokenizer_source, None).ok());
+            (Recipe::llama(size, 1), tokenizer)
+        }
+        _ => {
+            let configuration = Gpt2Configuration {
+                n_layer: sizes.n_layer,
+                n_head: sizes.n_head,
+                n_embd: sizes.n_embd,
+                n_inner: 4 * sizes.n_embd,
+                n_ctx: sizes.n_ctx,
+                vocab_size: sizes.vocab_size,
+                ..Size::Tiny.configuration()
+            };
+            (Recipe::new(configuration, 1), None)
+        }
     };
-    let recipe = Recipe::new(configuration.clone(), 1).map_err(|error| problem(&error.to_string()))?;
-    let weights = recipe.weights();
-    let configuration = recipe.configuration().clone();
-    let model = crate::parity::oracle::Model { configuration: &configuration, weights: &weights, tokenizer: None };
-    let diff = crate::parity::diff::diff(&honest, &found, crate::parity::diff::Options::default());
-    let first = diff.first.as_ref().map(|first| first.place.name());
+    let recipe = recipe.map_err(|error| problem(&error.to_string()))?;
+    let (configuration, weights) = (recipe.configuration(), recipe.weights());
+    let model = Model { configuration, weights: &weights, tokenizer: tokenizer.as_deref() };
+    let diff = diff(&honest, &found, Options::default());
+    let text = diff.text.map(|_| TEXT.to_owned());
+    let first = diff.first.map(|first| first.place.name()).or(text);
     Ok(Transplant { first, diagnosis: diagnose(&model, Some(&honest), &found) })
 }
 
@@ -72,11 +89,16 @@ impl Scene {
 
     pub fn transplant_is_named(&mut self, fault: &str) -> Result<(), Finding> {
         let Transplant { diagnosis, .. } = self.transplanted()?;
-        let first = diagnosis.findings.first();
-        if first.is_some_and(|finding| finding.faults.iter().any(|named| format!("{:?}", named.fault()) == fault)) {
+        // several are joined by `+`, in the order in which they show
+        let wanted: Vec<&str> = fault.rsplit('/').next().unwrap_or(fault).split('+').collect();
+        let is = |(wanted, finding): (&&str, &diagnose::Finding)| {
+            finding.faults.iter().any(|named| format!("{:?}", named.fault()) == *wanted)
+        };
+        let several = wanted.len() > 1 && diagnosis.findings.len() != wanted.len();
+        if !several && diagnosis.findings.len() >= wanted.len() && wanted.iter().zip(&diagnosis.findings).all(is) {
             return Ok(());
         }
-        Err(Finding::fail(format!("{fault} as the first mistake"), diagnosis.to_string()))
+        Err(Finding::fail(format!("{} as the first mistakes", wanted.join(", ")), diagnosis.to_string()))
     }
 
     pub fn transplant_is_right(&mut self) -> Result<(), Finding> {
@@ -91,7 +113,7 @@ impl Scene {
     pub fn inject(&mut self, slug: &str) -> Result<(), Finding> {
         let entry = Fault::all().find(|entry| entry.slug() == slug);
         let entry = entry.ok_or_else(|| Finding::error("a fault of the catalogue", slug))?;
-        self.kills = kills(entry).map_err(|error| Finding::error("the reference with a fault", error.to_string()))?;
+        self.kills = kills(entry)?;
         Ok(())
     }
 
@@ -134,11 +156,10 @@ impl Scene {
     }
 }
 
-fn kills(entry: &'static Entry) -> Result<Vec<Kill>, TrialError> {
-    let on = |trial: crate::parity::faults::revealing::Trial| {
-        let trial = trial.revealing(entry.reveal)?;
-        let honest = run(&trial.model(), &trial.request(true), &Honest)?;
-        Ok(kill(entry, 0, &trial, &honest)?)
-    };
-    trials()?.into_iter().map(on).collect()
+/// The models and their right runs, which all cases share.
+static PREPARED: LazyLock<Result<Prepared, TrialError>> = LazyLock::new(Prepared::new);
+
+fn kills(entry: &'static Entry) -> Result<Vec<Kill>, Finding> {
+    let problem = |error: &TrialError| Finding::error("the reference with a fault", error.to_string());
+    PREPARED.as_ref().map_err(problem)?.kills(entry).map_err(|error| problem(&error))
 }

@@ -95,7 +95,7 @@ fn two_at_once() {
 /// Pairs drawn from the whole catalogue, of faults that act on different stations: both are named.
 fn any_two_at_once() {
     let trial = &trials().expect("models")[1];
-    let single: Vec<_> = Fault::all()
+    let single: Vec<_> = Fault::of(trial.model())
         .filter(|entry| {
             entry.reveal == Reveal::Ordinary && (1..=9).contains(&entry.lives) && entry.shows_in(3) != "cp03.step1.k"
         })
@@ -140,8 +140,8 @@ fn without_what_is_optional() {
     let mut told = Vec::new();
     // −1e4 masks as well as −∞ where no score is large: only the masked scores show it.
     let can_be_seen = |fault| fault != Fault::MaskTooSmall;
-    for entry in
-        Fault::all().filter(|entry| entry.reveal == Reveal::Ordinary && entry.lives <= 8 && can_be_seen(entry.fault))
+    for entry in Fault::of(trial.model())
+        .filter(|entry| entry.reveal == Reveal::Ordinary && entry.lives <= 8 && can_be_seen(entry.fault))
     {
         let mut found = faulty(trial, &[entry.fault], false);
         let optional =

@@ -16,6 +16,7 @@ mod containers;
 mod contract;
 mod cpu;
 mod diagnose;
+mod diagnose_llama;
 mod diff;
 mod faults;
 mod generate;
@@ -101,6 +102,7 @@ pub fn all() -> Vec<(String, fn())> {
         diagnose::TESTS,
         diff::TESTS,
         faults::TESTS,
+        diagnose_llama::TESTS,
         generate::TESTS,
         gguf::TESTS,
         golden::TESTS,

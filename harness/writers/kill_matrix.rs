@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::parity::faults::{EQUIVALENT, Fault, KillMatrix, Outcome};
+use crate::parity::faults::{EQUIVALENT, Entry, Family, Fault, KillMatrix, Outcome};
 
-/// One line for each fault of the list: where it was caught (`●`), where else it shows (`·`), and its name.
+/// One line for each fault of the list: where it was caught (`●`), where else it shows (`·`), its name, and whose it is.
 pub fn lines(matrix: &KillMatrix) -> String {
     let mut text = String::from("checkpoint       1  2  3  4  5  6  7  8  9 10 11 12\n");
     for entry in Fault::all() {
@@ -23,7 +23,7 @@ pub fn lines(matrix: &KillMatrix) -> String {
             }
         };
         let marks: String = (1..=12).map(mark).collect();
-        let _ = writeln!(text, "{word:<14} {marks}  {}", entry.name);
+        let _ = writeln!(text, "{word:<14} {marks}  {}{}", entry.name, family(entry));
         for kill in survived {
             let _ = writeln!(
                 text,
@@ -36,4 +36,8 @@ pub fn lines(matrix: &KillMatrix) -> String {
         let _ = writeln!(text, "EQUIVALENT {:>40}  {}: {}", "", equivalent.name, equivalent.reason);
     }
     text
+}
+
+fn family(entry: &Entry) -> String {
+    if entry.family == Family::Every { String::new() } else { format!(" ({})", entry.family.name()) }
 }

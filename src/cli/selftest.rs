@@ -1,7 +1,7 @@
 //! `llorch selftest`: is the harness any good? Each mistake of the scripted worker must be caught by the case that the
 //! features name for it, and each legal oddity must pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -205,10 +205,11 @@ fn kill_faults(out: &mut impl Write) -> Result<bool, Exit> {
     let missed = matrix.survivors().count();
     let _ = writeln!(
         out,
-        "\n{}\nfaults caught at their station and named: {} of {} (on 3 models) · {:.1} s",
+        "\n{}\nfaults caught at their station and named: {} of {} (on {} models) · {:.1} s",
         lines(&matrix),
         matrix.kills.len() - missed,
         matrix.kills.len(),
+        matrix.kills.iter().map(|kill| &kill.model).collect::<BTreeSet<_>>().len(),
         since.elapsed().as_secs_f64()
     );
     Ok(missed == 0)

@@ -33,3 +33,8 @@ static BYTES: LazyLock<[Option<u8>; 0x144]> = LazyLock::new(|| {
 pub fn byte_of(character: char) -> Option<u8> {
     BYTES.get(character as usize).copied().flatten()
 }
+
+/// The bytes as a vocabulary writes them: ` a` is `Ġa`.
+pub fn symbols(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| CHARACTERS[usize::from(*byte)]).collect()
+}

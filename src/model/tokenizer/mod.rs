@@ -34,6 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::{GgufTokenizer, TokenizerSource};
+pub use alphabet::symbols;
 pub use error::TokenizerError;
 pub use gguf_bpe::GgufBpe;
 pub use gguf_spm::GgufSpm;

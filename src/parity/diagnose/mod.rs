@@ -7,14 +7,17 @@
 //! what the difference looks like.
 
 mod found;
+mod generation;
 mod measure;
 mod recognise;
+mod rotary;
 mod search;
 mod statistics;
 
 use std::fmt;
 
 use crate::parity::capture::Capture;
+use crate::parity::diff::text::TEXT;
 use crate::parity::faults::{Fault, Injection};
 use crate::parity::oracle::{Model, Tensor};
 use crate::parity::{Place, Profile};
@@ -126,7 +129,7 @@ impl fmt::Display for Diagnosis {
 
 impl fmt::Display for Finding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.place.name();
+        let place = self.shown_at();
         match self.faults.as_slice() {
             [] => {
                 write!(out, "{place}: unknown; no fault of the catalogue gives what was found ({})", self.without())?;
@@ -166,6 +169,18 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
+    /// Of what is fed, or of what comes out, where nothing is measured.
+    fn of_generation(place: Place, faults: Vec<Named>, statistics: Vec<String>) -> Self {
+        let (also_at, together) = (Vec::new(), Vec::new());
+        Self { place, faults, effect: f64::INFINITY, statistics, also_at, together }
+    }
+
+    /// The name of the place; the text is no tensor, and has one all the same.
+    fn shown_at(&self) -> String {
+        let of_text = |named: &Named| named.fault().entry().shows == TEXT;
+        if self.faults.first().is_some_and(of_text) { TEXT.to_owned() } else { self.place.name() }
+    }
+
     fn without(&self) -> String {
         if self.effect.is_finite() {
             format!("without it {}", short(self.effect))

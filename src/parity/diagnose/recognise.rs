@@ -3,7 +3,7 @@
 
 use super::found::{Found, Recomputed};
 use super::measure::{allowed, apart};
-use super::{Named, short};
+use super::{Named, rotary, short};
 use crate::layers::Station;
 use crate::parity::Place;
 use crate::parity::faults::Fault;
@@ -14,6 +14,10 @@ pub fn recognise(found: &Found<'_>, place: Place, shown: &Tensor, honest: &Recom
         return None;
     }
     let limit = allowed(place, honest.stations.len(), found.profile);
+    let is_turned = matches!(place.station, Station::QueryRotated | Station::KeyRotated | Station::CachedKeys);
+    if is_turned && let Some(named) = rotary::other_base(found, place, shown, &honest.tensor, limit) {
+        return Some(named);
+    }
     let (fault, evidence) = match place.station {
         Station::CachedKeys | Station::CachedValues => (Fault::StaleEntry, stale(shown, &honest.tensor, limit)?),
         Station::Scores => (Fault::PositionBias, position_bias(found.start, shown, &honest.tensor, limit)?),

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use super::found::{Found, Frame, Recomputed, Reused, Shown};
 use super::measure::{allowed, difference, is_masked_station};
-use super::{Diagnosis, Finding, Named, recognise, statistics};
+use super::{Diagnosis, Finding, Named, generation, recognise, statistics};
 use crate::layers::Station;
 use crate::parity::Place;
 use crate::parity::capture::Capture;
 use crate::parity::faults::{Fault, Injected, Injection, differing};
-use crate::parity::oracle::{Honest, Operations as _, Pass, Request, Tensor, run};
+use crate::parity::oracle::{Honest, Operations as _, Pass, Tensor};
 
 /// A fault explains a difference when it leaves no more than this part of it…
 const LEFT: f64 = 0.1;
@@ -51,14 +51,15 @@ pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Captu
             findings.extend(more.unwrap_or_default());
         }
     }
-    let all_known = findings.iter().all(|finding| !finding.faults.is_empty());
-    if all_known {
-        findings.extend(generated(&found, reference, &findings));
-        findings.extend(text(&found, capture));
-    }
     for finding in &mut findings {
+        refute(&found, &right, finding);
         settle(finding);
     }
+    let all_known = findings.iter().all(|finding| !finding.faults.is_empty());
+    if all_known {
+        findings.extend(generation::ids(&found, reference, &findings));
+    }
+    findings.extend(generation::text(&found, reference, capture));
     Diagnosis { findings, not_isolated }
 }
 
@@ -179,7 +180,7 @@ fn not_finite(place: Place, shown: &Tensor, right: &Tensor) -> Option<String> {
 }
 
 /// A fault may be in all layers, or in some.
-fn anywhere(injection: Injection) -> Injection {
+pub fn anywhere(injection: Injection) -> Injection {
     Injection { layer: None, ..injection }
 }
 
@@ -243,7 +244,7 @@ impl Case<'_> {
         let everywhere = if only_one_block { None } else { Some(None) };
         let scopes: Vec<Option<usize>> = everywhere.into_iter().chain(blocks.into_iter().map(Some)).collect();
         let mut candidates = Vec::new();
-        for entry in Fault::all().filter(|entry| !entry.parametric) {
+        for entry in Fault::of(self.found.model).filter(|entry| !entry.parametric) {
             for variant in 0..entry.variants.len() {
                 let scoped = |layer: &Option<usize>| Injection { fault: entry.fault, layer: *layer, variant };
                 candidates.extend(scopes.iter().map(scoped).filter(acts));
@@ -323,6 +324,36 @@ fn best(mut found: Vec<(f64, Injection)>) -> Vec<Named> {
     kept
 }
 
+/// Of several faults that explain a place, those that would also show at another of the same block, which is right there.
+fn refute(found: &Found<'_>, right: &[Right<'_>], finding: &mut Finding) {
+    let [_, _, ..] = finding.faults.as_slice() else { return };
+    let beside = |place: &Place| {
+        let is_explained = *place == finding.place || finding.also_at.contains(place);
+        place.layer == finding.place.layer && place.step == finding.place.step && !is_explained
+    };
+    let others: Vec<Place> = found.tensors.keys().copied().filter(beside).collect();
+    let would_show = |named: &Named| {
+        let injected = Injected::from(anywhere(named.injection));
+        let at = |place: &Place| -> Option<bool> {
+            if !injected.acts(place.station, place.layer) {
+                return None;
+            }
+            let right = right.iter().find(|right| right.step == place.step)?;
+            let honest = right.frame.recompute(&right.pass, *place)?;
+            let shown = found.tensors.get(place)?;
+            let limit = allowed(*place, honest.stations.len(), found.profile);
+            let faulty = found.recompute(*place, &injected)?;
+            let is_right = difference(*place, shown, &honest.tensor) <= limit;
+            Some(is_right && difference(*place, shown, &faulty.tensor) > limit.max(finding.effect * LEFT))
+        };
+        others.iter().any(|place| at(place) == Some(true))
+    };
+    let kept: Vec<Named> = finding.faults.iter().filter(|named| !would_show(named)).cloned().collect();
+    if !kept.is_empty() {
+        finding.faults = kept;
+    }
+}
+
 /// The same function under two names, where the place says which is meant.
 fn settle(finding: &mut Finding) {
     let has = |finding: &Finding, fault| finding.faults.iter().any(|named| named.fault() == fault);
@@ -336,25 +367,6 @@ fn settle(finding: &mut Finding) {
     for (keep, drop) in plainer {
         if has(finding, keep) && has(finding, drop) {
             finding.faults.retain(|named| named.fault() != drop);
-        }
-    }
-}
-
-/// What is to be said of generated ids that no fault explains.
-fn other_ids(found: &Found<'_>, reference: Option<&Capture>) -> String {
-    let own = found.sampled();
-    let name = Station::GeneratedIds.name(0, 0);
-    let right = reference.and_then(|reference| reference.tensors.get(&name)).map(|ids| ids.to_f64().into_owned());
-    let right: Option<Vec<u32>> = right.map(|ids| ids.iter().map(|id| *id as u32).collect());
-    match right {
-        Some(right) if right.len() != own.len() && (right.starts_with(&own) || own.starts_with(&right)) => {
-            let (count, wanted) = (own.len(), right.len());
-            format!(
-                "{count} ids where the reference has {wanted}, the same as far as both go: another limit of tokens, or it stopped early"
-            )
-        }
-        _ => {
-            "other ids than a greedy generation by this model; the logits of decode steps are in no capture".to_owned()
         }
     }
 }
@@ -375,15 +387,7 @@ fn tokens(found: &mut Found<'_>, reference: Option<&Capture>) -> Option<Finding>
             let evidence = format!("fed {} tokens: {}; expected {}", fed.len(), list(&fed), list(&expected));
             let named = Named { injection: fault.into(), residual: None, evidence: Some(evidence) };
             let place = Place::new(Station::Embedding, 0, 0);
-            let (effect, empty) = (f64::INFINITY, Vec::new());
-            return Some(Finding {
-                place,
-                faults: vec![named],
-                effect,
-                statistics: Vec::new(),
-                also_at: Vec::new(),
-                together: empty,
-            });
+            return Some(Finding::of_generation(place, vec![named], Vec::new()));
         }
     }
     None
@@ -392,77 +396,4 @@ fn tokens(found: &mut Found<'_>, reference: Option<&Capture>) -> Option<Finding>
 fn list(ids: &[u32]) -> String {
     let shown = ids.iter().take(8).map(u32::to_string).collect::<Vec<_>>().join(", ");
     if ids.len() > 8 { format!("[{shown}, …]") } else { format!("[{shown}]") }
-}
-
-/// The generated ids, once everything before them is right or explained.
-fn generated(found: &Found<'_>, reference: Option<&Capture>, findings: &[Finding]) -> Option<Finding> {
-    let place = Place::new(Station::GeneratedIds, 0, 0);
-    let shown = found.tensors.get(&place)?;
-    let expected = reference.and_then(|reference| reference.tensors.get(&place.name()));
-    let generate = expected.map_or(shown.values.len(), crate::parity::capture::Tensor::count);
-    if found.start > 0 || generate == 0 {
-        return None; // what came before the chunk is not known
-    }
-    let request = Request { tokens: &found.tokens, generate, ..Request::default() };
-    // What was found before: in the layers where it was found, or in all.
-    let known: Vec<Injection> = findings
-        .iter()
-        .filter_map(|finding| finding.faults.first())
-        .map(|named| named.injection)
-        .filter(|injection| !matches!(injection.fault, Fault::BeginningOfText | Fault::PromptTwice))
-        .collect();
-    let everywhere: Vec<Injection> = known.iter().copied().map(anywhere).collect();
-    let gives = |faults: Vec<Injection>| -> bool {
-        let run = run(&found.model, &request, &Injected { faults });
-        run.is_ok_and(|run| run.get(&place.name()).is_some_and(|ids| ids.values == shown.values))
-    };
-    if gives(known.clone()) || gives(everywhere.clone()) {
-        return None;
-    }
-    let faults = [
-        Fault::StopsEarly,
-        Fault::TokenNotAppended,
-        Fault::CacheDropped,
-        Fault::PositionRestarted,
-        Fault::SampledAtZero,
-    ];
-    let mut named: Vec<Named> = Vec::new();
-    for fault in faults {
-        for variant in 0..fault.entry().variants.len() {
-            let injection = Injection { fault, layer: None, variant };
-            let is_new = named.iter().all(|named| named.fault() != fault);
-            if is_new && gives(everywhere.iter().copied().chain([injection]).collect()) {
-                let evidence = Some("a generation with it gives these ids, one without it does not".to_owned());
-                named.push(Named { injection, residual: Some(0.0), evidence });
-            }
-        }
-    }
-    // A mistake that was found before and whose size is not known (a bias, another head) may be all there is.
-    let parametric = known.iter().any(|injection| injection.fault.entry().parametric);
-    if named.is_empty() && parametric {
-        return None;
-    }
-    let statistics = if named.is_empty() { vec![other_ids(found, reference)] } else { Vec::new() };
-    let (also_at, together) = (Vec::new(), Vec::new());
-    Some(Finding { place, faults: named, effect: f64::INFINITY, statistics, also_at, together })
-}
-
-/// The text against the ids.
-fn text(found: &Found<'_>, capture: &Capture) -> Option<Finding> {
-    let place = Place::new(Station::GeneratedIds, 0, 0);
-    let ids: Vec<u32> = found.tensors.get(&place)?.values.iter().map(|id| *id as u32).collect();
-    let tokenizer = found.model.tokenizer?;
-    let shown = &capture.manifest.generated_text;
-    // The end of a text may be left out of it.
-    let content: Vec<u32> = ids.iter().copied().filter(|id| !tokenizer.is_end_of_text(*id)).collect();
-    let spelled = |operations: &Injected| {
-        [&ids, &content].map(|ids| operations.text(tokenizer, ids)).iter().any(|text| text == shown)
-    };
-    if shown.is_empty() || spelled(&Injected::default()) || !spelled(&Fault::JoinedWithSpaces.into()) {
-        return None;
-    }
-    let evidence = Some(format!("the ids spell {:?}, found is {shown:?}", tokenizer.decode(&ids)));
-    let named = Named { injection: Fault::JoinedWithSpaces.into(), residual: None, evidence };
-    let (statistics, also_at, together) = (Vec::new(), Vec::new(), Vec::new());
-    Some(Finding { place, faults: vec![named], effect: f64::INFINITY, statistics, also_at, together })
 }

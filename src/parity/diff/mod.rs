@@ -16,6 +16,7 @@ mod quantised;
 mod rows;
 #[cfg(feature = "bdd")]
 pub mod story;
+pub mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +35,7 @@ pub use location::Location;
 pub use logs::diff_logs;
 pub use pattern::Pattern;
 pub use rows::{Row, Standing};
+pub use text::TextDivergence;
 
 /// A station computed by the reference from the *found* capture's own inputs to it; none where an input is missing.
 pub type Steps<'a> = Box<dyn Fn(Place) -> Option<Tensor> + 'a>;
@@ -119,6 +121,8 @@ pub struct Diff {
     /// In execution order; names that no station has come last.
     pub rows: Vec<Row>,
     pub first: Option<First>,
+    /// The generated text is another, though the ids are the same.
+    pub text: Option<TextDivergence>,
 }
 
 /// The first station that is not as it should be.
@@ -163,6 +167,7 @@ impl Diff {
             tokens: comparable::token_divergence(reference, found),
             rows: Vec::new(),
             first: None,
+            text: None,
         }
     }
 
@@ -170,7 +175,8 @@ impl Diff {
     fn conclude(&mut self) {
         let wrong = self.rows.iter().any(|row| row.comparison.verdict.is_failure());
         let right = self.rows.iter().any(|row| row.comparison.verdict == Verdict::Pass);
-        let diverges = wrong || !right || self.tokens.is_some() || !self.disagreements.is_empty();
+        let diverges =
+            wrong || !right || self.tokens.is_some() || self.text.is_some() || !self.disagreements.is_empty();
         self.outcome = if diverges { Outcome::Divergence } else { Outcome::Parity };
     }
 }
@@ -186,6 +192,10 @@ pub fn diff(reference: &Capture, found: &Capture, options: Options<'_>) -> Diff 
     diff.rows = rows::rows(reference, found, diff.profile, options, diff.tokens.is_some());
     let first = diff.rows.iter().find(|row| row.standing() == Standing::Diverges);
     diff.first = first.and_then(|row| account_for(row, reference, found, options));
+    diff.text = text::divergence(reference, found, diff.first.is_none());
+    if let (Some(text), None) = (&mut diff.text, &diff.first) {
+        text.diagnosis = told(reference, found, options);
+    }
     diff.conclude();
     diff
 }
@@ -205,8 +215,13 @@ fn account_for(row: &Row, reference: &Capture, found: &Capture, options: Options
         place,
         patterns: pattern::patterns(place, pair, reference, location.as_ref()),
         location,
-        diagnosis: options.insight.and_then(|insight| insight.diagnose(reference, found)).map(|it| it.to_string()),
+        diagnosis: told(reference, found, options),
     })
+}
+
+/// The cause, where a model is at hand.
+fn told(reference: &Capture, found: &Capture, options: Options<'_>) -> Option<String> {
+    Some(options.insight?.diagnose(reference, found)?.to_string())
 }
 
 /// The tensors that have a place. `cp01.ln_1` and `cp01.ln_1.L00` are one: the first name counts.

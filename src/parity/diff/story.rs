@@ -6,6 +6,7 @@ use super::super::station::title;
 use super::super::tolerance::{Profile, Rule};
 use super::figures::{long, short};
 use super::formula::formula;
+use super::text::TEXT;
 use super::{Diff, First, Location, Outcome, Row, Standing};
 
 /// The whole of it, with colours; a stream that wants none strips them.
@@ -124,11 +125,28 @@ fn divergence(diff: &Diff, text: &mut String) {
     }
     point(text, "Check", formula(place.station));
     before_it(diff, row, text);
+    other_text(diff, text);
+}
+
+/// The generated text, which no tensor shows.
+fn other_text(diff: &Diff, text: &mut String) {
+    let Some(other) = &diff.text else { return };
+    if let Some(diagnosis) = &other.diagnosis {
+        point(text, "Cause", diagnosis);
+    }
+    point(text, "Text", &format!("expected {:?}, found {:?}", other.expected, other.found));
+    if let Some(pattern) = other.pattern {
+        point(text, "Looks like", pattern);
+    }
 }
 
 /// Missing tensors and near ties have no place where numbers part.
 fn without_place(diff: &Diff, head: &str, text: &mut String) {
     let names: Vec<&str> = diff.missing().map(|row| row.name.as_str()).collect();
+    if diff.text.is_some() {
+        line(text, &format!("{head}  first at {}: the generated text, by itself.", bold(TEXT)));
+        other_text(diff, text);
+    }
     if !names.is_empty() {
         let subject = plural(names.len(), "tensor is missing", "tensors are missing");
         line(text, &format!("{head}  {} {subject} from the found capture: {}.", names.len(), few(&names)));
@@ -139,10 +157,14 @@ fn without_place(diff: &Diff, head: &str, text: &mut String) {
         line(text, &format!("{tie}  {}: another token, and the logits could not decide.", row.name));
         point(text, "Logits", row.comparison.remark.as_deref().unwrap_or_default());
     }
-    let tie_or_missing = !names.is_empty() || diff.count(Standing::NearTie) > 0;
+    let tie_or_missing = !names.is_empty() || diff.count(Standing::NearTie) > 0 || diff.text.is_some();
     if !tie_or_missing && !diff.disagreements.is_empty() {
         line(text, &format!("{head}  every tensor agrees, and a manifest says something else than its tensors."));
-    } else if names.is_empty() && diff.count(Standing::Agrees) == 0 && diff.count(Standing::NearTie) == 0 {
+    } else if names.is_empty()
+        && diff.text.is_none()
+        && diff.count(Standing::Agrees) == 0
+        && diff.count(Standing::NearTie) == 0
+    {
         line(text, &format!("{head}  no tensor could be compared: the two captures have no station in common."));
     }
 }

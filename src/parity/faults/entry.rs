@@ -2,11 +2,15 @@
 
 use super::Fault;
 use crate::layers::Station;
+use crate::model::Configuration;
+use crate::model::configuration::RopeScaling;
+use crate::parity::oracle::Model;
 
 /// What is known of a fault, written by hand.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub fault: Fault,
+    pub family: Family,
     /// A phrase that a person understands.
     pub name: &'static str,
     /// Other names of the same function.
@@ -32,6 +36,26 @@ pub struct Entry {
     pub listed: bool,
 }
 
+/// Whose mistake it is: it can be made in every model, or in those of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Every,
+    Gpt2,
+    /// Llama and Qwen2.
+    Llama,
+}
+
+impl Family {
+    /// As a table heads its column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Every => "every model",
+            Family::Gpt2 => "GPT-2",
+            Family::Llama => "Llama, Qwen2",
+        }
+    }
+}
+
 /// What an input must be like for a fault to change a tensor by more than the tolerance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reveal {
@@ -47,6 +71,8 @@ pub enum Reveal {
     Tie,
     /// Logits whose exponential overflows.
     LargeLogits,
+    /// A text with a blank in it.
+    Blank,
 }
 
 impl Reveal {
@@ -58,6 +84,7 @@ impl Reveal {
             Reveal::SquareScores => "T = D",
             Reveal::Tie => "two equal largest logits",
             Reveal::LargeLogits => "logits whose exponential overflows",
+            Reveal::Blank => "a text with a blank",
         }
     }
 }
@@ -66,6 +93,7 @@ impl Entry {
     pub(super) const fn new(fault: Fault, name: &'static str) -> Self {
         Self {
             fault,
+            family: Family::Every,
             name,
             also: &[],
             lives: 0,
@@ -106,12 +134,46 @@ impl Entry {
         Self { variants, ..self }
     }
 
+    pub(super) const fn gpt2(self) -> Self {
+        Self { family: Family::Gpt2, ..self }
+    }
+
+    pub(super) const fn llama(self) -> Self {
+        Self { family: Family::Llama, ..self }
+    }
+
     pub(super) const fn parametric(self) -> Self {
         Self { parametric: true, ..self }
     }
 
     pub(super) const fn extra(self) -> Self {
         Self { listed: false, ..self }
+    }
+
+    /// Whether the model has what the mistake is made in; in another it changes nothing, or cannot be made.
+    pub fn applies(&self, model: &Model<'_>) -> bool {
+        let (heads, key_heads) = (model.configuration.n_head(), model.configuration.n_kv_head());
+        let (is_of_the_family, part) = match model.configuration {
+            Configuration::Gpt2(_) => (self.family != Family::Llama, true),
+            Configuration::Llama(sizes) => {
+                let part = match self.fault {
+                    Fault::QkvBiasesZeroed | Fault::OneBiasMissing => sizes.qkv_bias,
+                    Fault::OutputBiasMissing => sizes.output_bias,
+                    Fault::RopeScalingIgnored => sizes.rope_scaling != RopeScaling::None,
+                    Fault::RotaryAdjacentPairs | Fault::RotaryRowsPermuted => sizes.head_size > 2,
+                    Fault::HeadGroup => 1 < key_heads && key_heads < heads,
+                    _ => true,
+                };
+                (self.family != Family::Gpt2, part)
+            }
+        };
+        let whole = match self.fault {
+            Fault::OtherHeadsValues => key_heads > 1,
+            Fault::UntiedHead => !model.has_own_head(),
+            Fault::TiedHead => model.has_own_head(),
+            _ => true,
+        };
+        is_of_the_family && part && whole
     }
 
     /// `unbiased-variance`: what a command line calls it.

@@ -2,11 +2,13 @@
 //! station that it does not act on, and under its own name.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::revealing::{Trial, TrialError, trials};
-use super::{Entry, Fault, Injected, Injection};
+use super::{Entry, Fault, Injected, Injection, Reveal};
 use crate::parity::capture::{Capture, Tensor as Captured, Values};
 use crate::parity::diagnose::{Diagnosis, Found, diagnose};
+use crate::parity::diff::text::TEXT;
 use crate::parity::oracle::{Honest, OracleError, Run, run};
 use crate::parity::tolerance::{LogitScale, tolerance};
 use crate::parity::{Place, Profile, oracle};
@@ -59,29 +61,46 @@ impl Kill {
     }
 }
 
-/// Injects every fault of the catalogue, in its first variant, into models of several shapes.
+/// Injects every fault of the catalogue, in its first variant, into models of several shapes of each family that has it.
 pub fn kill_matrix() -> Result<KillMatrix, TrialError> {
-    let mut kills = Vec::new();
-    let trials = trials()?;
-    let mut prepared: BTreeMap<(usize, u8), (Trial, Run)> = BTreeMap::new();
-    for entry in Fault::all() {
-        for (number, trial) in trials.iter().enumerate() {
-            let (trial, honest) = match prepared.entry((number, entry.reveal as u8)) {
-                std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::btree_map::Entry::Vacant(new) => {
-                    let trial = trial.revealing(entry.reveal)?;
-                    let honest = run(&trial.model(), &trial.request(true), &Honest)?;
-                    new.insert((trial, honest))
-                }
-            };
-            kills.push(kill(entry, 0, trial, honest)?);
-        }
-    }
-    Ok(KillMatrix { kills })
+    let prepared = Prepared::new()?;
+    let kills: Result<Vec<_>, _> = Fault::all().map(|entry| prepared.kills(entry)).collect();
+    Ok(KillMatrix { kills: kills?.concat() })
 }
 
-/// The generated text, by a name like a tensor's.
-const TEXT: &str = "cp12.text";
+/// The models of a kill matrix on the inputs that reveal, each with its right run.
+pub struct Prepared {
+    trials: Vec<Trial>,
+    runs: Mutex<BTreeMap<(usize, u8), Arc<(Trial, Run)>>>,
+}
+
+impl Prepared {
+    pub fn new() -> Result<Self, TrialError> {
+        Ok(Self { trials: trials()?, runs: Mutex::default() })
+    }
+
+    /// A fault, in its first variant, in every model that can have it.
+    pub fn kills(&self, entry: &'static Entry) -> Result<Vec<Kill>, TrialError> {
+        let can = |(_, trial): &(usize, &Trial)| entry.applies(&trial.model());
+        let one = |(number, _)| {
+            let prepared = self.run(number, entry.reveal)?;
+            Ok(kill(entry, 0, &prepared.0, &prepared.1)?)
+        };
+        self.trials.iter().enumerate().filter(can).map(one).collect()
+    }
+
+    fn run(&self, number: usize, reveal: Reveal) -> Result<Arc<(Trial, Run)>, OracleError> {
+        let known = || self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(run) = known().get(&(number, reveal as u8)) {
+            return Ok(Arc::clone(run));
+        }
+        let trial = self.trials[number].revealing(reveal)?;
+        let honest = run(&trial.model(), &trial.request(true), &Honest)?;
+        let prepared = Arc::new((trial, honest));
+        known().insert((number, reveal as u8), Arc::clone(&prepared));
+        Ok(prepared)
+    }
+}
 
 /// One variant of a fault on one model.
 pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) -> Result<Kill, OracleError> {

@@ -1,4 +1,4 @@
-//! Mistakes that implementations of GPT-2 make, one by one: each can be injected into the f64 reference, so that the
+//! Mistakes that implementations of GPT-2, Llama and Qwen2 make, one by one: each can be injected into the f64 reference, so that the
 //! harness can prove that it would be noticed ([`kill_matrix`]), and recognised in somebody's trace
 //! ([`diagnose`](super::diagnose)).
 //!
@@ -12,10 +12,11 @@ mod inject;
 mod kill_matrix;
 pub mod revealing;
 
+use super::oracle::Model;
 pub use catalogue::{CATALOGUE, EQUIVALENT};
-pub use entry::{Entry, Equivalent, Reveal};
-pub use inject::{Injected, Injection};
-pub use kill_matrix::{Kill, KillMatrix, Outcome, differing, in_f32, kill, kill_matrix};
+pub use entry::{Entry, Equivalent, Family, Reveal};
+pub use inject::{Injected, Injection, without_table};
+pub use kill_matrix::{Kill, KillMatrix, Outcome, Prepared, differing, in_f32, kill, kill_matrix};
 
 /// The name of a mistake in the code; [`Fault::entry`] has the one for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,6 +128,44 @@ pub enum Fault {
     StopsEarly,
     BeginningOfText,
     JoinedWithSpaces,
+    ByteTableMissing,
+    // Llama and Qwen2: the norm
+    RmsEpsilon,
+    RmsEpsilonOutsideRoot,
+    MeanSubtracted,
+    NormWeightMissing,
+    NormWeightPlusOne,
+    RmsRootMissing,
+    SumNotMean,
+    // q, k and v
+    QkvBiasesZeroed,
+    LinearTransposed,
+    RotaryRowsPermuted,
+    // rotary positions
+    RotaryAdjacentPairs,
+    RopeBase,
+    RopePositionOffByOne,
+    RotaryReversed,
+    RotaryMissing,
+    RotaryQueriesUnturned,
+    RotaryKeysUnturned,
+    RopeScalingIgnored,
+    RotaryOnValues,
+    KeysCachedUnturned,
+    KeysTurnedTwice,
+    // attention in groups
+    HeadGroup,
+    // the gated feed-forward layer
+    GateUpSwapped,
+    UpActivated,
+    GeluGate,
+    ReluGate,
+    SigmoidGate,
+    SiluMissing,
+    UpMissing,
+    ProductActivated,
+    // the head
+    TiedHead,
 }
 
 impl Fault {
@@ -145,5 +184,10 @@ impl Fault {
     /// Every fault, in the order of the catalogue.
     pub fn all() -> impl Iterator<Item = &'static Entry> {
         CATALOGUE.iter().copied().flatten()
+    }
+
+    /// Those that can be made in a model.
+    pub fn of(model: Model<'_>) -> impl Iterator<Item = &'static Entry> {
+        Fault::all().filter(move |entry| entry.applies(&model))
     }
 }

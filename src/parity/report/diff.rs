@@ -91,6 +91,13 @@ fn conclusion(section: &mut Html, pair: &CapturePair) {
             (Some(first), ..) => first_divergence(block, pair, first),
             _ => block.say("p", "", &standing_counts(diff)),
         }
+        if let Some(text) = &diff.text {
+            let told = format!("The generated text: expected {:?}, found {:?}.", text.expected, text.found);
+            block.say("p", "", &told);
+            if let Some(told) = text.diagnosis.as_deref().or(text.pattern) {
+                block.say("p", "", told);
+            }
+        }
         if let [disagreement, others @ ..] = diff.disagreements.as_slice() {
             let more =
                 if others.is_empty() { String::new() } else { format!("; and {} more of the kind", others.len()) };

@@ -75,7 +75,9 @@ pub const SCORES: &[Entry] = &[
     Entry::new(PositionBias, "position bias added to the scores")
         .at(4, "cp04.scores", &[Station::Scores])
         .is("q · k / √D + bias(h, s − t)", "q · k / √D")
-        .change("add nothing: GPT-2's positions are in the embedding (no ALiBi, no relative bias)")
+        .change(
+            "add nothing: positions are in the embedding (GPT-2), or in q and k (rotary): no ALiBi, no relative bias",
+        )
         .parametric(),
     Entry::new(MaskedToZero, "masked scores set to 0 instead of −∞")
         .at(4, "cp04.scores_masked", &[Station::ScoresMasked])
@@ -90,7 +92,8 @@ pub const SCORES: &[Entry] = &[
     Entry::new(ScaledByWidth, "scale √C instead of √D")
         .at(4, "cp04.scores", &[Station::Scores])
         .is("q · k / √C", "q · k / √D")
-        .change("D is the width of one head, C / H")
+        .change("D is the width of one head: C / H in GPT-2, head_dim where a file says so")
+        .variants(&["", "√(C / H), which is not D here"])
         .extra(),
 ];
 
@@ -114,11 +117,12 @@ pub const OUTPUT: &[Entry] = &[
         .at(5, "cp05.merged", &[Station::Merged])
         .is("[H, T, D] read as [T, C]", "[T, H, D] read as [T, C]")
         .change("transpose [H, T, D] to [T, H, D] (and make it contiguous) before flattening the heads"),
-    Entry::new(OutputBiasMissing, "attention c_proj bias missing")
+    Entry::new(OutputBiasMissing, "bias of the output projection missing")
         .at(5, "cp05.attn_out", &[Station::AttentionOutput])
         .is("x · W", "x · W + b")
-        .change("add attn.c_proj.bias"),
+        .change("add attn.c_proj.bias (o_proj.bias)"),
     Entry::new(OutputTransposed, "attention c_proj weight transposed")
+        .gpt2()
         .at(5, "cp05.attn_out", &[Station::AttentionOutput])
         .is("x · Wᵀ + b", "x · W + b")
         .change("the weight is Conv1D, [in, out]; being square, it fits both ways"),

@@ -1,14 +1,16 @@
-//! The table of all faults, in the order of the checkpoints.
+//! The table of all faults, in the order of the checkpoints; those of the Llama family have a part of their own.
 
 mod attention;
 mod blocks;
+mod llama;
 mod projections;
 mod selection;
 
 use super::{Entry, Equivalent};
 use crate::layers::Station;
 
-/// Every fault, in the order of the checkpoints where they live.
+/// Every fault: those of GPT-2 and of every model in the order of the checkpoints where they live, then those of Llama and
+/// Qwen2 in the same order.
 pub const CATALOGUE: &[&[Entry]] = &[
     projections::LAYER_NORM,
     projections::QKV,
@@ -22,6 +24,12 @@ pub const CATALOGUE: &[&[Entry]] = &[
     selection::ARGMAX,
     selection::SOFTMAX,
     selection::GENERATION,
+    llama::NORM,
+    llama::PROJECTED,
+    llama::ROTARY,
+    llama::ATTENTION,
+    llama::GATED,
+    llama::HEAD,
 ];
 
 /// What looks like a fault and is none: the same function in other words.
@@ -51,6 +59,27 @@ pub const EQUIVALENT: &[Equivalent] = &[
         name: "a constant subtracted from all scores of a row",
         lives: 5,
         reason: "the softmax of x + a is the softmax of x; so is a bias of k, which shows in k itself and nowhere later",
+    },
+    Equivalent {
+        name: "rotary positions counted from another one, for queries and keys alike, where neither is shown",
+        lives: 4,
+        reason: "scores depend on the distance alone: (R(t + a) q) · (R(s + a) k) = q · R(s − t) k; it shows in the turned \
+                 queries and keys, and in cached keys",
+    },
+    Equivalent {
+        name: "rotary on adjacent pairs, with the rows of q and k in the order of GGUF",
+        lives: 2,
+        reason: "queries and keys are in the same order, and a product over D does not see it; each alone is a mistake",
+    },
+    Equivalent {
+        name: "heads of keys and values repeated for each query of their group",
+        lives: 4,
+        reason: "repeat_interleave copies what h / (H / KV) reads in place",
+    },
+    Equivalent {
+        name: "keys cached as they are, and turned by their own positions when they are read",
+        lives: 4,
+        reason: "the same product later; only the cache that is shown differs, and a capture shows it turned",
     },
 ];
 

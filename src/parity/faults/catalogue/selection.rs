@@ -73,7 +73,7 @@ pub const GENERATION: &[Entry] = &[
         .variants(&["the position goes on", "the position restarts", "zeros in its place"]),
     Entry::new(PositionRestarted, "position restarted at 0 in decode")
         .at(12, "cp03.step1.k", &[Station::Embedding])
-        .is("wpe[step − 1]", "wpe[T + step − 1]")
+        .is("position step − 1", "position T + step − 1")
         .change("go on counting positions after the prompt"),
     Entry::new(PromptTwice, "prompt fed twice")
         .at(12, "cp00.embed", &[])
@@ -90,9 +90,18 @@ pub const GENERATION: &[Entry] = &[
     Entry::new(BeginningOfText, "a BOS token prepended")
         .at(12, "cp00.embed", &[])
         .is("<|endoftext|>, prompt", "prompt")
-        .change("GPT-2's tokenizer adds no special tokens"),
+        .change("add no token that the model's own tokenizer does not add"),
     Entry::new(JoinedWithSpaces, "detokenised with spaces")
         .at(12, "cp12.text", &[])
         .is("the tokens' texts joined with spaces", "the tokens' bytes one after the other")
         .change("join the bytes; a token brings its own space"),
+    Entry::new(ByteTableMissing, "byte-level decoder without the byte table")
+        .at(12, "cp12.text", &[])
+        .is(
+            "the symbols of the vocabulary as they are written there: Ġ for a blank",
+            "the bytes that the symbols stand for",
+        )
+        .change("read each character of a token back as its byte: Ġ is 0x20, Ċ is 0x0A, and so on for all 256")
+        .by(Reveal::Blank)
+        .variants(&["", "Ġ and Ċ alone are replaced", "▁ of a SentencePiece vocabulary left as it is"]),
 ];

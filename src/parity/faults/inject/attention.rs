@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Faulty, Here};
+use super::{Faulty, Here, llama};
 use crate::layers::Station;
 use crate::model::ModelError;
 use crate::parity::faults::Fault;
@@ -11,7 +11,7 @@ use crate::parity::oracle::{self, Honest, Nothing, Pass, Tensor, written};
 /// A score that was meant to mask.
 const SMALL: f64 = -1e4;
 
-/// The keys or values of a layer after this pass: [capacity, H, D]
+/// The keys or values of a layer after this pass: [capacity, KV, D]
 pub fn cached(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
     let Here { station, layer, .. } = here;
     let read = match here.variant(Fault::OtherLayersCache) {
@@ -21,8 +21,18 @@ pub fn cached(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
     };
     let is_key = station == Station::CachedKeys;
     let past = &if is_key { &pass.past.keys } else { &pass.past.values }[read];
-    let own = if is_key && !here.has(Fault::ValueInKeySlot) { Station::Key } else { Station::Value };
-    let rows = pass.get(own, read)?; // [T, H, D]
+    let [_, turned] = pass.model.attended();
+    let own = if !is_key || here.has(Fault::ValueInKeySlot) {
+        Station::Value
+    } else if here.has(Fault::KeysCachedUnturned) {
+        Station::Key
+    } else {
+        turned
+    };
+    let mut rows = pass.get(own, read)?; // [T, KV, D]
+    if here.has(Fault::KeysTurnedTwice) || here.variant(Fault::RotaryOnValues) == Some(0) {
+        rows = Rc::new(llama::turned(pass, &rows));
+    }
     let start = pass.start;
     let empty = || Tensor::zeros(&past.shape);
     Ok(if here.has(Fault::WrittenLate) {
@@ -49,7 +59,7 @@ pub fn cached(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
     })
 }
 
-/// [T, H, D] from its second row on.
+/// [T, KV, D] from its second row on.
 fn without_first(rows: &Tensor) -> Tensor {
     let mut shape = rows.shape.clone();
     shape[0] -= 1;
@@ -62,25 +72,40 @@ fn read(here: Here<'_>, pass: &Faulty<'_>, station: Station) -> Result<Rc<Tensor
     pass.get(station, if behind_the_tap { here.layer.saturating_sub(1) } else { here.layer })
 }
 
+/// Keys or values for each query head, where they are those of another group: [N or more, KV, D] → [N or more, H, D]
+fn grouped(here: Here<'_>, cached: &Tensor, heads: usize) -> Tensor {
+    let [rows, key_heads, d] = [cached.shape[0], cached.shape[1], cached.shape[2]];
+    let Some(variant) = here.variant(Fault::HeadGroup) else { return cached.clone() };
+    let group = |h: usize| match variant {
+        0 => h % key_heads,
+        1 => 0,
+        2 => h.min(key_heads - 1),
+        3 => (h / key_heads).min(key_heads - 1),
+        _ => (h * key_heads / heads + 1) % key_heads,
+    };
+    Tensor::from_fn([rows, heads, d], |[s, h, i]| cached.at([s, group(h), i]))
+}
+
 /// Before the mask: [H, T, N]
 pub fn scores(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
-    let q = pass.get(Station::Query, here.layer)?; // [T, H, D]
-    let k = read(here, pass, Station::CachedKeys)?; // [N or more, H, D]
+    let [queries, _] = pass.model.attended();
+    let q = pass.get(queries, here.layer)?; // [T, H, D]
+    let k = grouped(here, &*read(here, pass, Station::CachedKeys)?, q.shape[1]); // [N or more, H or KV, D]
     let (heads, d, positions) = (q.shape[1], q.shape[2], pass.positions());
     let mut scores = oracle::scores(&q, &k, positions);
     if here.has(Fault::KeyNotTransposed) && positions == d {
-        let product = |[h, t, s]: [usize; 3]| (0..d).map(|i| q.at([t, h, i]) * k.at([i, h, s])).sum::<f64>();
+        let product =
+            |[h, t, s]: [usize; 3]| (0..d).map(|i| q.at([t, h, i]) * k.at([i, h * k.shape[1] / heads, s])).sum::<f64>();
         scores = Tensor::from_fn([heads, pass.rows(), positions], |at| product(at) / (d as f64).sqrt());
     }
     let root = (d as f64).sqrt();
-    let factor = if here.has(Fault::ScoreScaleMissing) {
-        root
-    } else if here.has(Fault::ScaledByHeadSize) {
-        1.0 / root
-    } else if here.has(Fault::ScaledByWidth) {
-        1.0 / (heads as f64).sqrt()
-    } else {
-        1.0
+    let width = pass.model.configuration.n_embd() as f64;
+    let factor = match here.variant(Fault::ScaledByWidth) {
+        _ if here.has(Fault::ScoreScaleMissing) => root,
+        _ if here.has(Fault::ScaledByHeadSize) => 1.0 / root,
+        Some(0) => root / width.sqrt(),
+        Some(_) => root / (width / heads as f64).sqrt(),
+        None => 1.0,
     };
     let slope = |h: usize| 2f64.powf(-8.0 * (h + 1) as f64 / heads as f64);
     let biased = here.has(Fault::PositionBias);
@@ -154,7 +179,7 @@ pub fn probabilities(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelE
 /// Values weighed by probabilities, heads side by side: [T, C]
 pub fn merged(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
     let probabilities = pass.get(Station::Probabilities, here.layer)?;
-    let v = read(here, pass, Station::CachedValues)?; // [N or more, H, D]
+    let v = grouped(here, &*read(here, pass, Station::CachedValues)?, probabilities.shape[0]); // [N or more, H or KV, D]
     let [heads, d] = [v.shape[1], v.shape[2]];
     let merged = match here.variant(Fault::OtherHeadsValues) {
         None => oracle::merge(&probabilities, &v),

@@ -4,14 +4,15 @@
 //! each is a branch in the function that it belongs to.
 
 mod attention;
+mod llama;
 mod model;
 mod norm;
 mod projection;
 
 use super::Fault;
 use crate::layers::Station;
-use crate::model::ModelError;
-use crate::model::tokenizer::Tokenizer;
+use crate::model::tokenizer::{Tokenizer, symbols};
+use crate::model::{Configuration, ModelError};
 use crate::parity::oracle::{Feed, Model, Operations, Pass, Tensor, honest};
 
 /// A fault, and how and where it is made.
@@ -20,13 +21,20 @@ pub struct Injection {
     pub fault: Fault,
     /// In the block of one layer only; else wherever its stations are.
     pub layer: Option<usize>,
-    /// Which of [`Entry::variants`](super::Entry::variants).
+    /// Which of [`Entry::variants`](super::Entry::variants); for a rope base that is none of them, see [`Injection::of_base`].
     pub variant: usize,
 }
 
 impl From<Fault> for Injection {
     fn from(fault: Fault) -> Self {
         Self { fault, layer: None, variant: 0 }
+    }
+}
+
+impl Injection {
+    /// Another rope base, to a thousandth: no row of a table has so high a number.
+    pub fn of_base(base: f64) -> Self {
+        Self { variant: (base * 1000.0).round() as usize, ..Fault::RopeBase.into() }
     }
 }
 
@@ -104,6 +112,11 @@ impl Operations for Injected {
         if !self.acts(station, layer) {
             return honest(pass, station, layer);
         }
+        if let Configuration::Llama(sizes) = pass.model.configuration
+            && let Some(tensor) = llama::station(here, pass, sizes)?
+        {
+            return Ok(tensor);
+        }
         match station {
             Station::LayerNorm1 | Station::LayerNorm2 | Station::FinalLayerNorm => norm::station(here, pass),
             Station::Query | Station::Key | Station::Value => projection::qkv(here, pass),
@@ -155,9 +168,20 @@ impl Operations for Injected {
     }
 
     fn text(&self, tokenizer: &dyn Tokenizer, ids: &[u32]) -> String {
-        if self.generation(Fault::JoinedWithSpaces).is_none() {
-            return tokenizer.decode(ids);
+        if self.generation(Fault::JoinedWithSpaces).is_some() {
+            return ids.iter().map(|id| tokenizer.decode(&[*id])).collect::<Vec<_>>().join(" ");
         }
-        ids.iter().map(|id| tokenizer.decode(&[*id])).collect::<Vec<_>>().join(" ")
+        let Some(variant) = self.generation(Fault::ByteTableMissing) else { return tokenizer.decode(ids) };
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| tokenizer.table().spelling(*id)).copied().collect();
+        without_table(variant, &bytes)
+    }
+}
+
+/// What a decoder prints that does not read a token's characters back as bytes.
+pub fn without_table(variant: usize, bytes: &[u8]) -> String {
+    match variant {
+        0 => symbols(bytes),
+        1 => symbols(bytes).replace('Ġ', " ").replace('Ċ', "\n"),
+        _ => String::from_utf8_lossy(bytes).replace(' ', "▁"),
     }
 }

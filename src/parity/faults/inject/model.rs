@@ -68,7 +68,7 @@ impl Given for Input {
     }
 }
 
-/// [T, C]
+/// GPT-2's: [T, C]
 pub fn embedding(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
     let (c, n_ctx) = (pass.model.configuration.n_embd(), pass.model.configuration.n_ctx());
     let (wte, wpe) = (pass.model.token_embedding()?, pass.model.weight("wpe.weight", &[n_ctx, c])?);
@@ -105,13 +105,13 @@ fn noise(index: usize) -> f64 {
 /// [T, V]
 pub fn logits(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
     let normed = pass.get(Station::FinalLayerNorm, 0)?;
-    let mut wte = pass.model.head()?;
-    let width = wte.shape()[1];
+    let mut head = if here.has(Fault::TiedHead) { pass.model.token_embedding()? } else { pass.model.head()? };
+    let width = head.shape()[1];
     if here.has(Fault::UntiedHead) {
-        let values = (0..wte.values().len()).map(|index| noise(index) as f32 * 0.5).collect();
-        wte = Weight::from_vec(wte.shape().to_vec(), values);
+        let values = (0..head.values().len()).map(|index| noise(index) as f32 * 0.5).collect();
+        head = Weight::from_vec(head.shape().to_vec(), values);
     }
-    let mut logits = oracle::product(&normed, &wte);
+    let mut logits = oracle::product(&normed, &head);
     if here.has(Fault::HeadBias) {
         let vocabulary = logits.row_len();
         logits.values.iter_mut().enumerate().for_each(|(index, logit)| *logit += noise(index % vocabulary));

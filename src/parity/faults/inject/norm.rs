@@ -1,12 +1,13 @@
-//! Faults of checkpoint 1, and of the order of norms and sub-layers.
+//! Faults of checkpoint 1, and of the order of norms and sub-layers. What is left out, doubled or fed otherwise is common to
+//! all models; the norm itself is layer norm here, and RMSNorm in [`llama`](super::llama).
 
 use std::rc::Rc;
 
-use super::{Faulty, Here};
+use super::{Faulty, Here, llama};
 use crate::layers::Station;
-use crate::model::{ModelError, Weight};
+use crate::model::{Configuration, ModelError, Weight};
 use crate::parity::faults::Fault;
-use crate::parity::oracle::{Tensor, add, layer_norm};
+use crate::parity::oracle::{Tensor, add};
 
 /// ln_1, ln_2 or ln_f: [T, C]
 pub fn station(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> {
@@ -26,32 +27,44 @@ pub fn station(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelError> 
     if skipped.into_iter().any(|fault| here.has(fault)) {
         return Ok((*x).clone());
     }
-    let weight = |part: &str| -> Result<Weight, ModelError> {
-        let shape = [pass.model.configuration.n_embd()];
-        let layer = match here.variant(Fault::OtherLayersWeights) {
-            Some(variant) => another_layer(variant, layer, pass.model.configuration.n_layer()),
-            None if here.has(Fault::LayersReversed) => pass.model.configuration.n_layer() - 1 - layer,
-            None => layer,
-        };
-        match station {
-            Station::FinalLayerNorm => pass.model.weight(&format!("ln_f.{part}"), &shape),
-            Station::LayerNorm2 if !here.has(Fault::FirstNormsWeights) => {
-                pass.block_weight(layer, &format!("ln_2.{part}"), &shape)
-            }
-            _ => pass.block_weight(layer, &format!("ln_1.{part}"), &shape),
-        }
+    let shape = [pass.model.configuration.n_embd()];
+    let [first, second, last] = match pass.model.configuration {
+        Configuration::Gpt2(_) => ["ln_1", "ln_2", "ln_f"],
+        Configuration::Llama(_) => ["input_layernorm", "post_attention_layernorm", "norm"],
     };
-    let (weight, bias) = (weight("weight")?, weight("bias")?);
+    let weight = |part: &str| match station {
+        Station::FinalLayerNorm => pass.model.weight(&format!("{last}.{part}"), &shape),
+        Station::LayerNorm2 if !here.has(Fault::FirstNormsWeights) => {
+            weight_of_block(here, pass, &format!("{second}.{part}"), &shape)
+        }
+        _ => weight_of_block(here, pass, &format!("{first}.{part}"), &shape),
+    };
+    let scale = weight("weight")?;
+    let shift = match pass.model.configuration {
+        Configuration::Gpt2(_) => Some(weight("bias")?),
+        Configuration::Llama(_) => None,
+    };
     let epsilon = pass.model.epsilon();
-    if here.has(Fault::FinalNormTwice) {
-        let once = layer_norm(&x, &weight, &bias, epsilon);
-        return Ok(layer_norm(&once, &weight, &bias, epsilon));
-    }
-    Ok(normalised(here, &x, &weight, &bias, epsilon))
+    let norm = |x: &Tensor| match &shift {
+        Some(shift) => normalised(here, x, &scale, shift, epsilon),
+        None => llama::normalised(here, x, &scale, epsilon),
+    };
+    Ok(if here.has(Fault::FinalNormTwice) { norm(&norm(&x)) } else { norm(&x) })
+}
+
+/// A weight of the block whose weights run here.
+pub fn weight_of_block(here: Here<'_>, pass: &Faulty<'_>, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
+    let layers = pass.model.configuration.n_layer();
+    let layer = match here.variant(Fault::OtherLayersWeights) {
+        Some(variant) => another_layer(variant, here.layer, layers),
+        None if here.has(Fault::LayersReversed) => layers - 1 - here.layer,
+        None => here.layer,
+    };
+    pass.block_weight(layer, name, shape)
 }
 
 /// The number of the block whose weights are taken instead of a layer's own.
-pub fn another_layer(variant: usize, layer: usize, layers: usize) -> usize {
+fn another_layer(variant: usize, layer: usize, layers: usize) -> usize {
     match variant {
         0 => layer.saturating_sub(1),
         1 => 0,
@@ -69,15 +82,7 @@ fn normalised(here: Here<'_>, x: &Tensor, weight: &Weight, bias: &Weight, epsilo
         None if here.has(Fault::Epsilon1e12) => 1e-12,
         None => epsilon,
     };
-    // The numbers that a number is normalised with.
     let axis = here.variant(Fault::WrongAxis);
-    let group = |t: usize, c: usize| -> Vec<f64> {
-        match axis {
-            None => x.values[t * width..][..width].to_vec(),
-            Some(0) => (0..rows).map(|t| x.at([t, c])).collect(),
-            Some(_) => x.values.clone(),
-        }
-    };
     let moments = |numbers: &[f64]| -> (f64, f64) {
         let count = numbers.len() as f64;
         let mean = numbers.iter().sum::<f64>() / count;
@@ -93,7 +98,7 @@ fn normalised(here: Here<'_>, x: &Tensor, weight: &Weight, bias: &Weight, epsilo
     for t in 0..rows {
         for c in 0..width {
             let slot = if axis == Some(0) { c } else { t };
-            let (mean, variance) = *known[slot].get_or_insert_with(|| moments(&group(t, c)));
+            let (mean, variance) = *known[slot].get_or_insert_with(|| moments(&together(axis, x, t, c)));
             let divisor = if here.has(Fault::RootMissing) {
                 variance + epsilon
             } else if here.has(Fault::EpsilonOutsideRoot) {
@@ -107,4 +112,14 @@ fn normalised(here: Here<'_>, x: &Tensor, weight: &Weight, bias: &Weight, epsilo
         }
     }
     out
+}
+
+/// The numbers that a number of [T, C] is normalised with.
+pub fn together(axis: Option<usize>, x: &Tensor, t: usize, c: usize) -> Vec<f64> {
+    let [rows, width] = [x.shape[0], x.row_len()];
+    match axis {
+        None => x.values[t * width..][..width].to_vec(),
+        Some(0) => (0..rows).map(|t| x.at([t, c])).collect(),
+        Some(_) => x.values.clone(),
+    }
 }

@@ -1,29 +1,18 @@
-//! Faults of the linear layers and of what lies between two of them: checkpoints 2 and 6, and the output of attention.
+//! Faults of GPT-2's linear layers and of what lies between two of them: checkpoints 2 and 6, and the output of attention.
 
-use super::norm::another_layer;
+use super::norm::weight_of_block as weight;
 use super::{Faulty, Here};
 use crate::layers::Station;
 use crate::model::{ModelError, Weight};
 use crate::parity::faults::Fault;
 use crate::parity::oracle::{self, Tensor};
 
-/// A weight of the block whose weights run here.
-fn weight(here: Here<'_>, pass: &Faulty<'_>, name: &str, shape: &[usize]) -> Result<Weight, ModelError> {
-    let layers = pass.model.configuration.n_layer();
-    let layer = match here.variant(Fault::OtherLayersWeights) {
-        Some(variant) => another_layer(variant, here.layer, layers),
-        None if here.has(Fault::LayersReversed) => layers - 1 - here.layer,
-        None => here.layer,
-    };
-    pass.block_weight(layer, name, shape)
-}
-
-fn none(like: &Weight) -> Weight {
+pub fn none(like: &Weight) -> Weight {
     Weight::from_vec(like.shape().to_vec(), vec![0.0; like.values().len()])
 }
 
 /// The bytes of [K, N] taken for [N, K], and transposed: what a layer does that wants [out, in].
-fn reread(weight: &Weight) -> Weight {
+pub fn reread(weight: &Weight) -> Weight {
     let [depth, columns] = [weight.shape()[0], weight.shape()[1]];
     let values = (0..depth * columns).map(|index| weight.values()[(index % columns) * depth + index / columns]);
     Weight::from_vec(vec![depth, columns], values.collect())
@@ -122,7 +111,7 @@ pub fn activation(here: Here<'_>, pass: &Faulty<'_>) -> Result<Tensor, ModelErro
 }
 
 /// 2/√π · e^(−x²) · Σ 2ⁿ x²ⁿ⁺¹ / (2n + 1)!!, whose terms are all of one sign: exact to the last digits.
-fn erf(x: f64) -> f64 {
+pub fn erf(x: f64) -> f64 {
     if x.abs() > 6.0 {
         return x.signum();
     }
