@@ -2,11 +2,13 @@
 
 use anstyle::{AnsiColor, Style};
 
+use super::super::compare::Verdict;
 use super::super::station::title;
 use super::super::tolerance::{Profile, Rule};
 use super::figures::{long, short};
 use super::formula::formula;
-use super::{Diff, First, Location, Outcome, Row, Standing};
+use super::rows::Local;
+use super::{Diff, First, Location, Noise, Outcome, Row, Standing};
 
 /// The whole of it, with colours; a stream that wants none strips them.
 pub fn tell(diff: &Diff) -> String {
@@ -66,6 +68,14 @@ fn not_comparable(diff: &Diff, text: &mut String) {
 fn parity(diff: &Diff, text: &mut String) {
     let head = paint(AnsiColor::Green.on_default().bold(), "PARITY");
     let agree = diff.count(Standing::Agrees);
+    if let Some(noise) = diff.noise {
+        line(
+            text,
+            &format!("{head}  {agree} {} the signal that is asked for.", plural(agree, "tensor keeps", "tensors keep")),
+        );
+        least(diff, noise, text);
+        return not_compared(diff, text);
+    }
     let worst = diff.rows.iter().filter_map(|row| Some((row, row.comparison.numbers.as_ref()?)));
     let closest = worst
         .filter(|(row, numbers)| row.standing() == Standing::Agrees && numbers.tolerance > 0.0)
@@ -80,6 +90,28 @@ fn parity(diff: &Diff, text: &mut String) {
         text,
         &format!("{head}  {agree} {} within tolerance{closest}.", plural(agree, "tensor agrees", "tensors agree")),
     );
+    not_compared(diff, text);
+}
+
+/// Where least of the signal is left: of whole passes, and of steps on their own inputs.
+fn least(diff: &Diff, noise: Noise, text: &mut String) {
+    let judged = diff.rows.iter().filter(|row| !matches!(row.standing(), Standing::NotCompared | Standing::Missing));
+    let whole = judged.filter_map(|row| Some((row, row.comparison.numbers.as_ref()?.sqnr())));
+    let alone = diff.rows.iter().filter_map(|row| Some((row, row.local?)));
+    let alone = alone.filter(|(_, local)| local.verdict != Verdict::NotCompared).map(|(row, local)| (row, local.sqnr));
+    let told = |found: Option<(&Row, f64)>, asked: f64| {
+        found.map(|(row, sqnr)| format!("{sqnr:.1} dB at {}, {asked:.0} dB asked for", row.name))
+    };
+    let worst = |(_, a): &(&Row, f64), (_, b): &(&Row, f64)| a.total_cmp(b);
+    if let Some(told) = told(whole.min_by(worst), noise.accumulated) {
+        point(text, "Accumulated", &format!("{told} ({})", noise.reason));
+    }
+    if let Some(told) = told(alone.min_by(worst), noise.by_itself) {
+        point(text, "By itself", &told);
+    }
+}
+
+fn not_compared(diff: &Diff, text: &mut String) {
     let others = diff.count(Standing::NotCompared);
     if others > 0 {
         let names = diff.rows.iter().filter(|row| row.standing() == Standing::NotCompared).map(|row| row.name.as_str());
@@ -129,6 +161,12 @@ fn divergence(diff: &Diff, text: &mut String) {
 /// Missing tensors and near ties have no place where numbers part.
 fn without_place(diff: &Diff, head: &str, text: &mut String) {
     let names: Vec<&str> = diff.missing().map(|row| row.name.as_str()).collect();
+    if let Some(noise) = diff.noise
+        && names.is_empty()
+    {
+        line(text, &format!("{head}  a step keeps less of its own inputs' signal than an engine's rounding explains."));
+        return least(diff, noise, text);
+    }
     if !names.is_empty() {
         let subject = plural(names.len(), "tensor is missing", "tensors are missing");
         line(text, &format!("{head}  {} {subject} from the found capture: {}.", names.len(), few(&names)));
@@ -292,11 +330,16 @@ fn table(diff: &Diff, text: &mut String) {
                     format!("  {remark}")
                 };
                 let [max, allowed, needed] = [numbers.max_abs.value, numbers.tolerance, numbers.needed].map(short);
+                let alone = |local: &Local| match diff.noise {
+                    Some(_) if local.max_abs == 0.0 => "exact".to_owned(),
+                    Some(_) => format!("{:.1} dB", local.sqnr),
+                    None => short(local.max_abs),
+                };
                 let local = match (&row.local, isolated) {
                     (Some(local), _) if local.verdict.is_divergence() => {
-                        format!("  {}", paint(AnsiColor::Red.on_default(), &format!("{:>9}", short(local.max_abs))))
+                        format!("  {}", paint(AnsiColor::Red.on_default(), &format!("{:>9}", alone(local))))
                     }
-                    (Some(local), _) => format!("  {:>9}", short(local.max_abs)),
+                    (Some(local), _) => format!("  {:>9}", alone(local)),
                     (None, true) => format!("  {:>9}", "–"),
                     (None, false) => String::new(),
                 };
