@@ -4,7 +4,7 @@ Feature: Engines × stations
   built in (feature `llama-cpp`), and elsewhere its goldens stand for it; candle runs with the feature `candle`. The CPU engine
   is of GPT-2 alone. The matrix of all is printed at the end of the run, and is in its report.
 
-  @case:parity/engines @LL-S-006 @must
+  @case:parity/engines @LL-S-020 @must
   Scenario Outline: <engine> on <subject>
     Then the engine "<engine>" agrees with the golden of "transformers" at every station of "<subject>"
 

@@ -14,7 +14,7 @@ use crate::backend::{CancelFlag, Job, Prompt, SamplingParameters, TokenSink};
 use crate::harness::ladder::reference::Reference;
 use crate::harness::selection::ModelFormat;
 use crate::harness::{Finding, Verdict};
-use crate::parity::diff::{Diff, Options, Outcome, Standing, diff, story};
+use crate::parity::diff::{Diff, Options, Outcome, Row, Standing, diff, story};
 use crate::parity::golden::Golden;
 use crate::parity::{Capture, Scope};
 
@@ -53,13 +53,17 @@ pub fn agree(engine: &str, reference: &str, subject: &Subject) -> Result<(), Fin
     // An engine may show more, of other layers: what only one shows is no part of the matrix.
     found.tensors.retain(|name, _| right.tensors.contains_key(name));
     let diff = diff(&right, &found, Options::default());
-    let verdict = judge(&diff);
-    let compared = Compared { subject: subject.name(), engine: engine.to_owned(), diff };
+    keep(Compared { subject: subject.name(), engine: engine.to_owned(), diff })
+}
+
+/// For the matrix; and the verdict.
+pub fn keep(compared: Compared) -> Result<(), Finding> {
+    let verdict = judge(&compared.diff);
     COMPARED.lock().unwrap_or_else(PoisonError::into_inner).push(compared);
     verdict
 }
 
-fn judge(diff: &Diff) -> Result<(), Finding> {
+pub fn judge(diff: &Diff) -> Result<(), Finding> {
     let agrees = diff.rows.iter().filter(|row| row.standing() == Standing::Agrees).count();
     if diff.outcome == Outcome::Parity && agrees > 0 {
         return Ok(());
@@ -159,9 +163,19 @@ pub fn lines(compared: &[Compared]) -> String {
     let mut text = format!("{:subject$}  {:engine$}  checkpoint 1  2  3  4  5  6  7  8  9 10 11 12\n", "", "");
     for one in compared {
         let marks: String = (1..=12).map(|checkpoint| format!(" {} ", mark(&one.diff, checkpoint))).collect();
-        let _ = writeln!(text, "{:subject$}  {:engine$}            {marks}", one.subject, one.engine);
+        let signal = one.diff.noise.map(|_| signal(&one.diff)).unwrap_or_default();
+        let line = format!("{:subject$}  {:engine$}            {marks}{signal}", one.subject, one.engine);
+        let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// What is left of it where weights are quantised.
+fn signal(diff: &Diff) -> String {
+    let told = |word: &str, least: Option<(&Row, f64)>| {
+        least.map(|(row, sqnr)| format!("  {word} {sqnr:.0} dB ({})", row.name)).unwrap_or_default()
+    };
+    told("whole", diff.least_accumulated()) + &told("by itself", diff.least_by_itself())
 }
 
 /// The worst of a checkpoint's tensors.

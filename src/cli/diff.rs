@@ -142,7 +142,10 @@ fn tensors(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exi
 
 /// A golden that is kept in slices.
 fn sliced(path: &Path) -> Option<Golden> {
-    Some(path).filter(|path| path.is_dir()).and_then(|path| Golden::read(path).ok()).filter(|golden| !golden.slices.is_empty())
+    Some(path)
+        .filter(|path| path.is_dir())
+        .and_then(|path| Golden::read(path).ok())
+        .filter(|golden| !golden.slices.is_empty())
 }
 
 /// Two parity logs, told as captures are.

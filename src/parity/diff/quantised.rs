@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::super::capture::Manifest;
 use super::super::compare::{Comparison, Numbers, Verdict};
+use super::{Diff, Row, Standing};
 use crate::layers::Station;
 
 /// The least signal to noise that is asked for, in decibels, and why.
@@ -85,4 +86,23 @@ pub(super) fn judge(comparison: Comparison, station: Station, noise: Noise) -> C
 pub(super) fn verdict(numbers: &Numbers, floor: f64) -> Verdict {
     let holds = numbers.mask_differs == 0 && (numbers.sqnr() >= floor || numbers.max_abs.value == 0.0);
     if holds { Verdict::Pass } else { Verdict::Differs }
+}
+
+impl Diff {
+    /// The station of a whole pass that keeps least of its signal, and how much, in decibels.
+    pub fn least_accumulated(&self) -> Option<(&Row, f64)> {
+        let judged =
+            self.rows.iter().filter(|row| !matches!(row.standing(), Standing::NotCompared | Standing::Missing));
+        least(judged.filter_map(|row| Some((row, row.comparison.numbers.as_ref()?.sqnr()))))
+    }
+
+    /// The same of steps on their own inputs.
+    pub fn least_by_itself(&self) -> Option<(&Row, f64)> {
+        let steps = self.rows.iter().filter_map(|row| Some((row, row.local?)));
+        least(steps.filter(|(_, local)| local.verdict != Verdict::NotCompared).map(|(row, local)| (row, local.sqnr)))
+    }
+}
+
+fn least<'a>(rows: impl Iterator<Item = (&'a Row, f64)>) -> Option<(&'a Row, f64)> {
+    rows.min_by(|(_, one), (_, other)| one.total_cmp(other))
 }

@@ -2,7 +2,6 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::super::compare::Verdict;
 use super::super::station::title;
 use super::super::tolerance::{Profile, Rule};
 use super::figures::{long, short};
@@ -95,19 +94,12 @@ fn parity(diff: &Diff, text: &mut String) {
 
 /// Where least of the signal is left: of whole passes, and of steps on their own inputs.
 fn least(diff: &Diff, noise: Noise, text: &mut String) {
-    let judged = diff.rows.iter().filter(|row| !matches!(row.standing(), Standing::NotCompared | Standing::Missing));
-    let whole = judged.filter_map(|row| Some((row, row.comparison.numbers.as_ref()?.sqnr())));
-    let alone = diff.rows.iter().filter_map(|row| Some((row, row.local?)));
-    let alone = alone.filter(|(_, local)| local.verdict != Verdict::NotCompared).map(|(row, local)| (row, local.sqnr));
-    let told = |found: Option<(&Row, f64)>, asked: f64| {
-        found.map(|(row, sqnr)| format!("{sqnr:.1} dB at {}, {asked:.0} dB asked for", row.name))
-    };
-    let worst = |(_, a): &(&Row, f64), (_, b): &(&Row, f64)| a.total_cmp(b);
-    if let Some(told) = told(whole.min_by(worst), noise.accumulated) {
-        point(text, "Accumulated", &format!("{told} ({})", noise.reason));
+    let told = |(row, sqnr): (&Row, f64), asked: f64| format!("{sqnr:.1} dB at {}, {asked:.0} dB asked for", row.name);
+    if let Some(found) = diff.least_accumulated() {
+        point(text, "Whole", &format!("{} ({})", told(found, noise.accumulated), noise.reason));
     }
-    if let Some(told) = told(alone.min_by(worst), noise.by_itself) {
-        point(text, "By itself", &told);
+    if let Some(found) = diff.least_by_itself() {
+        point(text, "By itself", &told(found, noise.by_itself));
     }
 }
 
