@@ -152,7 +152,8 @@ pub fn write_like(
     fs::copy(beside.join("tokenizer.json"), folder.join("tokenizer.json"))?;
     let config = fs::read_to_string(beside.join("config.json"))?;
     let mut config: Value = serde_json::from_str(&config)?;
-    config["n_layer"] = n_layer.into();
+    let key = if config.get("num_hidden_layers").is_some() { "num_hidden_layers" } else { "n_layer" };
+    config[key] = n_layer.into();
     fs::write(folder.join("config.json"), config.to_string())?;
     let tensors: Vec<Tensor> =
         tensors.into_iter().map(|(name, shape, values)| Tensor { name, shape, values }).collect();

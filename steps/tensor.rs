@@ -32,6 +32,13 @@ fn engines(world: &mut World, engine: String, reference: String, subject: String
     world.scene.engines_agree(&engine, &reference, &subject).settle();
 }
 
+#[then(
+    regex = r#"^(candle reads|a wrong reader of) the quantised file "([^"]+)" (?:as llama\.cpp does, and keeps what its original says|is caught)$"#
+)]
+fn quantised_file(world: &mut World, who: String, file: String) {
+    world.scene.quantised_file(&file, who == "candle reads").settle();
+}
+
 #[then("the parity logs of the worker and of llama.cpp agree over a haiku")]
 fn haiku_logs(world: &mut World) {
     world.scene.haiku_logs_agree().settle();

@@ -61,3 +61,4 @@ Feature: Checkpoint 12, end to end
       | stops-early        | cp12.ids     |
       | beginning-of-text  | cp00.embed   |
       | joined-with-spaces | cp12.text    |
+      | byte-table-missing | cp12.text    |

@@ -17,9 +17,15 @@ Feature: A real engine behind the whole chain
     Then what the chain writes greedily is the reference's text
 
   @case:haiku/9/3 @LL-E-001 @LL-R-4
-  Scenario: Rung 4, fresh weights: the engine is started on a file that never existed
-    Given a chain with the worker "llama-server on fresh weights"
+  Scenario Outline: Rung 4, fresh weights: the engine is started on a file that never existed: <shape>
+    Given a chain with the worker "llama-server on <weights>"
     Then what the chain writes greedily is the reference's text
+
+    Examples:
+      | shape | weights             |
+      | gpt2  | fresh weights       |
+      | llama | fresh Llama weights |
+      | qwen2 | fresh Qwen2 weights |
 
   @case:haiku/9/4 @LL-E-002 @LL-R-1 @LL-R-2
   Scenario: The same with a llama-server that runs already

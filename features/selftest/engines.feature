@@ -13,12 +13,12 @@ Feature: An engine that pretends, or errs in its own words
       | mistake     | case      |
       | canned-text | haiku/9/1 |
       | echo        | haiku/9/2 |
-      | other-model | haiku/9/3 |
+      | other-model | haiku/9/3/gpt2 |
 
   @case:selftest/engines/stand-in-honest @LL-S-007 @must
   Scenario: What really computes is passed in llama-server's place
     Given the scripted engine in llama-server's place, that is honest
-    When the cases "haiku/9/1, haiku/9/2, haiku/9/3" judge it
+    When the cases "haiku/9/1, haiku/9/2, haiku/9/3/gpt2" judge it
     Then it is passed
 
   @case:selftest/engines/honest @LL-S-007 @must

@@ -42,7 +42,38 @@ Feature: Mistakes made by hand in another engine
       | FinalNormSkipped       | cp08.ln_f          | no ln_f                                         |
       | FinalNormTwice         | cp08.ln_f          | ln_f applied twice                              |
 
+  @case:selftest/transplants/qwen2 @LL-S-005 @must
+  Scenario Outline: Of Qwen2, where several may hide each other: <what>
+    Given the capture of transformers with the mistake "qwen2/<mistake>"
+    Then it parts from the honest one first at "<first>"
+    And the diagnosis of the capture names "<mistake>"
+
+    Examples:
+      | key               | mistake                                              | first       | what                                            |
+      | biases            | QkvBiasesZeroed                                      | cp02.q      | the biases of q, k and v zeroed at load         |
+      | rotary            | RotaryAdjacentPairs                                  | cp02.q_rope | adjacent pairs turned in place of halves        |
+      | byte-table        | ByteTableMissing                                     | cp12.text   | a byte-level decoder without the byte table     |
+      | biases-rotary     | QkvBiasesZeroed+RotaryAdjacentPairs                  | cp02.q      | the first two                                   |
+      | biases-byte-table | QkvBiasesZeroed+ByteTableMissing                     | cp02.q      | the first and the third                         |
+      | rotary-byte-table | RotaryAdjacentPairs+ByteTableMissing                 | cp02.q_rope | the last two                                    |
+      | all-three         | QkvBiasesZeroed+RotaryAdjacentPairs+ByteTableMissing | cp02.q      | all three                                       |
+      | epsilon           | RmsEpsilon                                           | cp01.ln_1   | eps 1e-5 in place of 1e-6                       |
+      | mean              | MeanSubtracted                                       | cp01.ln_1   | layer norm in place of root mean square         |
+      | base              | RopeBase                                             | cp02.q_rope | a rope base of 10 000 in place of 1 000 000     |
+      | position          | RopePositionOffByOne                                 | cp02.q_rope | positions counted from one                      |
+      | group             | HeadGroup                                            | cp04.scores | query head h reads head h mod KV                |
+      | scale             | ScoreScaleMissing                                    | cp04.scores | scores not divided by the root of the head size |
+      | swapped           | GateUpSwapped                                        | cp06.gate   | the matrices of gate and up swapped             |
+      | up                | UpActivated                                          | cp06.swiglu | silu of up in place of gate                     |
+      | gelu              | GeluGate                                             | cp06.swiglu | GELU in place of SiLU                           |
+      | head              | UntiedHead                                           | cp08.logits | a head of its own where it is the embedding     |
+
   @case:selftest/transplants/honest @LL-S-005 @must
   Scenario: Transformers without a mistake is given no name
     Given the capture of transformers with the mistake "honest"
+    Then nothing is wrong with it
+
+  @case:selftest/transplants/qwen2-honest @LL-S-005 @must
+  Scenario: Nor is its Qwen2
+    Given the capture of transformers with the mistake "qwen2/honest"
     Then nothing is wrong with it

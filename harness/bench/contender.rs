@@ -35,6 +35,15 @@ impl Contender {
         Contender { name, target, start, dialect: Dialect::Worker }
     }
 
+    /// Our worker on candle, on the processor.
+    #[cfg(feature = "candle")]
+    pub fn candle(binary: &Path, model: &Path, threads: usize) -> Contender {
+        let start = Start::model(model).flags(["--threads", &threads.to_string()]);
+        let words = [binary.to_string_lossy().into_owned(), "llorch-candled".to_owned()];
+        let (name, target) = ("built-in, candle".to_owned(), Target::Spawn { command: words.to_vec() });
+        Contender { name, target, start, dialect: Dialect::Worker }
+    }
+
     /// A command that is given the model; how many threads it takes is up to the command, or to `{threads}` in it.
     pub fn spawned(command: &str, model: &Path, threads: usize) -> Result<Contender, StartError> {
         let target = Target::spawn(&command.replace("{threads}", &threads.to_string()))?;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::harness::Finding;
-use crate::model::file;
+use crate::model::configuration::HEAD;
 use crate::model::tokenizer::{self, Tokenizer};
+use crate::model::{Configuration, file};
 
 /// A text and its ids. A worker is sent the text; llama-server the ids, so that no time of a tokenizer counts against it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,7 @@ pub struct Subject {
     pub short: Prompt,
     /// Many tokens; reading it is the prefill.
     pub long: Prompt,
+    pub is_gpt2: bool,
     summary: Summary,
 }
 
@@ -32,7 +34,7 @@ pub struct Summary {
     pub quant_kind: String,
     /// Of the file, or of all files in the folder.
     pub file_bytes: u64,
-    /// Every weight but the positions is read for each token. Said where the weights are held as they are stored, and are
+    /// Every weight but tables is read for each token. Said where the weights are held as they are stored, and are
     /// too many for a cache: only then does memory limit the decoding.
     pub read_per_token: Option<u64>,
     pub short_prompt_tokens: usize,
@@ -57,8 +59,15 @@ impl Subject {
             None => prompt(tokenizer.as_ref(), SHORT.min(configuration.n_ctx() / 4)),
         };
         let long = prompt(tokenizer.as_ref(), LONG.min(configuration.n_ctx() / 2));
-        let positions = configuration.n_ctx() * configuration.n_embd() * size_of::<f32>();
-        let read_per_token = (file.quant_kind == "F32").then(|| file.stored_bytes - positions as u64);
+        // Of tables one row is read: of the positions, and of an embedding that is not the head too.
+        let is_gpt2 = matches!(configuration, Configuration::Gpt2(_));
+        let rows = match is_gpt2 {
+            true => configuration.n_ctx(),
+            false if file.weights.has(HEAD) => configuration.vocab_size(),
+            false => 0,
+        };
+        let not_read = (rows * configuration.n_embd() * size_of::<f32>()) as u64;
+        let read_per_token = (file.quant_kind == "F32").then(|| file.stored_bytes.saturating_sub(not_read));
         let read_per_token = read_per_token.filter(|bytes| *bytes >= LARGER_THAN_CACHES);
         let summary = Summary {
             model: file.name,
@@ -68,7 +77,7 @@ impl Subject {
             short_prompt_tokens: short.ids.len(),
             long_prompt_tokens: long.ids.len(),
         };
-        Ok(Subject { model: model.to_owned(), short, long, summary })
+        Ok(Subject { model: model.to_owned(), short, long, is_gpt2, summary })
     }
 
     pub fn summary(&self) -> Summary {

@@ -12,8 +12,9 @@ use crate::harness::process::{Command, Process};
 use crate::harness::selection::ModelFormat;
 use crate::harness::sshd::find_program;
 use crate::harness::target::free_port;
-use crate::model::Gpt2Configuration;
-use crate::model::recipe::{Recipe, Size};
+use crate::model::error::Problem;
+use crate::model::recipe::{LlamaSize, Recipe, Size};
+use crate::model::{Gpt2Configuration, LlamaConfiguration};
 
 /// Names the program.
 pub const PROGRAM: &str = "LLAMA_SERVER_BIN";
@@ -57,17 +58,24 @@ pub fn model(model: LlamaModel, haiku: PathBuf, folder: &Path) -> Result<PathBuf
     match model {
         LlamaModel::Haiku => Ok(haiku),
         LlamaModel::Named => named_model(),
-        LlamaModel::Slow => recipe(model_files::computes_for_seconds(), 11, folder),
-        LlamaModel::Fresh => recipe(
-            Gpt2Configuration { n_ctx: 256, ..Size::Odd.configuration() },
-            uuid::Uuid::new_v4().as_u64_pair().0,
-            folder,
-        ),
+        LlamaModel::Slow => recipe(Recipe::new(model_files::computes_for_seconds(), 11), folder),
+        LlamaModel::Fresh(None) => {
+            recipe(Recipe::new(Gpt2Configuration { n_ctx: 256, ..Size::Odd.configuration() }, drawn_seed()), folder)
+        }
+        LlamaModel::Fresh(Some(architecture)) => {
+            let size = LlamaSize::of(architecture, Size::Odd).ok_or_else(|| Finding::error("an odd size", "none"))?;
+            let configuration = LlamaConfiguration { n_ctx: 256, ..size.configuration };
+            recipe(Recipe::llama(LlamaSize { configuration, ..size }, drawn_seed()), folder)
+        }
     }
 }
 
-fn recipe(configuration: Gpt2Configuration, seed: u64, folder: &Path) -> Result<PathBuf, Finding> {
-    let recipe = Recipe::new(configuration, seed).map_err(|error| Finding::error("a recipe", error.to_string()))?;
+fn drawn_seed() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}
+
+fn recipe(recipe: Result<Recipe, Problem>, folder: &Path) -> Result<PathBuf, Finding> {
+    let recipe = recipe.map_err(|error| Finding::error("a recipe", error.to_string()))?;
     let form = Form { format: ModelFormat::Gguf, ..Form::PLAIN };
     let folder = folder.join("llama");
     let written =

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Models;
 use crate::harness::Finding;
+use crate::model::configuration::LlamaArchitecture;
 
 /// More tokens than any task asks for: a paced worker stops at `max_tokens`.
 const PLENTY: &str = "2048";
@@ -57,8 +58,8 @@ pub enum WorkerPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LlamaModel {
     Haiku,
-    /// Weights that never existed before.
-    Fresh,
+    /// Weights that never existed before, of GPT-2's shape or of another.
+    Fresh(Option<LlamaArchitecture>),
     /// Steps that take milliseconds.
     Slow,
     /// The file that LLORCH_HAIKU_MODEL names.
@@ -74,7 +75,13 @@ impl WorkerPlan {
         match (words, paced) {
             ("haiku", _) => Ok(WorkerPlan::Haiku),
             ("llama-server", _) => Ok(WorkerPlan::Llama(LlamaModel::Haiku)),
-            ("llama-server on fresh weights", _) => Ok(WorkerPlan::Llama(LlamaModel::Fresh)),
+            ("llama-server on fresh weights", _) => Ok(WorkerPlan::Llama(LlamaModel::Fresh(None))),
+            ("llama-server on fresh Llama weights", _) => {
+                Ok(WorkerPlan::Llama(LlamaModel::Fresh(Some(LlamaArchitecture::Llama))))
+            }
+            ("llama-server on fresh Qwen2 weights", _) => {
+                Ok(WorkerPlan::Llama(LlamaModel::Fresh(Some(LlamaArchitecture::Qwen2))))
+            }
             ("llama-server on slow weights", _) => Ok(WorkerPlan::Llama(LlamaModel::Slow)),
             ("llama-server on a named model", _) => Ok(WorkerPlan::Llama(LlamaModel::Named)),
             (_, Some(pace)) => Ok(WorkerPlan::Paced(pace, limit)),

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::Subject;
+#[cfg(feature = "candle")]
+use crate::backend::candle::{CandleBackend, device::Place};
 use crate::backend::cpu::CpuBackend;
 use crate::backend::{CancelFlag, Job, Prompt, SamplingParameters, TokenSink};
 use crate::harness::ladder::reference::Reference;
 use crate::harness::selection::ModelFormat;
 use crate::harness::{Finding, Verdict};
-use crate::parity::diff::{Diff, Options, Outcome, Standing, diff, story};
+use crate::parity::diff::{Diff, Options, Outcome, Row, Standing, diff, story};
 use crate::parity::golden::Golden;
 use crate::parity::{Capture, Scope};
 
@@ -42,20 +44,26 @@ enum Shown {
 /// Every station that both show is within its tolerance.
 pub fn agree(engine: &str, reference: &str, subject: &Subject) -> Result<(), Finding> {
     let golden = subject.golden(reference)?;
-    let (right, found) = match shown(engine, subject, &golden.capture)? {
+    let (right, mut found) = match shown(engine, subject, &golden.capture)? {
         Shown::Whole(capture) => (golden.capture.clone(), cut(&golden, &capture)?),
         // of two goldens the one that keeps less says what is compared
         Shown::Golden(other) if golden.slices.is_empty() => (cut(&other, &golden.capture)?, other.capture),
         Shown::Golden(other) => (golden.capture.clone(), other.capture),
     };
+    // An engine may show more, of other layers: what only one shows is no part of the matrix.
+    found.tensors.retain(|name, _| right.tensors.contains_key(name));
     let diff = diff(&right, &found, Options::default());
-    let verdict = judge(&diff);
-    let compared = Compared { subject: subject.name(), engine: engine.to_owned(), diff };
+    keep(Compared { subject: subject.name(), engine: engine.to_owned(), diff })
+}
+
+/// For the matrix; and the verdict.
+pub fn keep(compared: Compared) -> Result<(), Finding> {
+    let verdict = judge(&compared.diff);
     COMPARED.lock().unwrap_or_else(PoisonError::into_inner).push(compared);
     verdict
 }
 
-fn judge(diff: &Diff) -> Result<(), Finding> {
+pub fn judge(diff: &Diff) -> Result<(), Finding> {
     let agrees = diff.rows.iter().filter(|row| row.standing() == Standing::Agrees).count();
     if diff.outcome == Outcome::Parity && agrees > 0 {
         return Ok(());
@@ -87,6 +95,14 @@ fn shown(engine: &str, subject: &Subject, like: &Capture) -> Result<Shown, Findi
             let captured = cpu(&model(ModelFormat::Safetensors)?, 1, prompt, scope, generate as u32);
             captured.map(Shown::Whole).map_err(|error| Finding::fail("a capture of the CPU engine", error.to_string()))
         }
+        "candle" if !cfg!(feature = "candle") => {
+            Err(Finding::unimplemented("a build with candle", "this one is without the feature candle"))
+        }
+        "candle" => {
+            let (prompt, scope) = (Prompt::Ids(ids.clone()), Scope { every_layer: false, steps });
+            let captured = candle(&model(ModelFormat::Safetensors)?, prompt, scope, generate as u32);
+            captured.map(Shown::Whole).map_err(|error| Finding::fail("a capture of candle", error.to_string()))
+        }
         "reference" => {
             let reference = Reference::open(&model(ModelFormat::Safetensors)?)?;
             reference.capture(ids, steps, generate).map(Shown::Whole)
@@ -110,16 +126,34 @@ pub fn cpu(
     scope: Scope,
     max_tokens: u32,
 ) -> Result<Capture, Box<dyn Error>> {
-    struct Unheard;
-    impl TokenSink for Unheard {
-        fn prompt_read(&mut self, _: u32) {}
-        fn piece(&mut self, _: &str, _: &[u32]) {}
-    }
     let mut backend = CpuBackend::open(model, threads, false, &mut |_| {})?;
+    Ok(backend.capture(&greedy(prompt, max_tokens), scope, &mut Unheard, &CancelFlag::default())?.1)
+}
+
+/// The same on candle, on the processor.
+#[cfg(feature = "candle")]
+pub fn candle(model: &Path, prompt: Prompt, scope: Scope, max_tokens: u32) -> Result<Capture, Box<dyn Error>> {
+    let mut backend = CandleBackend::open(model, Place::Cpu, None, false, &mut |_| {})?;
+    Ok(backend.capture(&greedy(prompt, max_tokens), scope, &mut Unheard, &CancelFlag::default())?.1)
+}
+
+#[cfg(not(feature = "candle"))]
+pub fn candle(_: &Path, _: Prompt, _: Scope, _: u32) -> Result<Capture, Box<dyn Error>> {
+    Err("this build is without candle: build it with --features candle".into())
+}
+
+fn greedy(prompt: Prompt, max_tokens: u32) -> Job {
     let sampling =
         SamplingParameters { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, repetition_penalty: 1.0, seed: 0 };
-    let job = Job { job_id: "capture".to_owned(), prompt, max_tokens, sampling, stop: Vec::new(), capture: None };
-    Ok(backend.capture(&job, scope, &mut Unheard, &CancelFlag::default())?.1)
+    Job { job_id: "capture".to_owned(), prompt, max_tokens, sampling, stop: Vec::new(), capture: None }
+}
+
+/// Nobody listens: what is wanted is the capture.
+struct Unheard;
+
+impl TokenSink for Unheard {
+    fn prompt_read(&mut self, _: u32) {}
+    fn piece(&mut self, _: &str, _: &[u32]) {}
 }
 
 /// The matrix as text: a line for each engine on each subject, a column for each checkpoint.
@@ -129,9 +163,19 @@ pub fn lines(compared: &[Compared]) -> String {
     let mut text = format!("{:subject$}  {:engine$}  checkpoint 1  2  3  4  5  6  7  8  9 10 11 12\n", "", "");
     for one in compared {
         let marks: String = (1..=12).map(|checkpoint| format!(" {} ", mark(&one.diff, checkpoint))).collect();
-        let _ = writeln!(text, "{:subject$}  {:engine$}            {marks}", one.subject, one.engine);
+        let signal = one.diff.noise.map(|_| signal(&one.diff)).unwrap_or_default();
+        let line = format!("{:subject$}  {:engine$}            {marks}{signal}", one.subject, one.engine);
+        let _ = writeln!(text, "{}", line.trim_end());
     }
     text
+}
+
+/// What is left of it where weights are quantised.
+fn signal(diff: &Diff) -> String {
+    let told = |word: &str, least: Option<(&Row, f64)>| {
+        least.map(|(row, sqnr)| format!("  {word} {sqnr:.0} dB ({})", row.name)).unwrap_or_default()
+    };
+    told("whole", diff.least_accumulated()) + &told("by itself", diff.least_by_itself())
 }
 
 /// The worst of a checkpoint's tensors.

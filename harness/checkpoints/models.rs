@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::harness::Finding;
 use crate::harness::model_files::{self, Element, Form};
-use crate::model::file;
 use crate::model::recipe::{Recipe, Size};
+use crate::model::{Configuration, file};
 
 /// Tensors of a model, by name: shape and values.
 pub type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
@@ -66,19 +66,34 @@ pub fn rewrite(path: &Path, folder: &Path, change: impl FnOnce(&mut Tensors)) ->
     written.map_err(|error| Finding::error("a changed model on disk", error.to_string()))
 }
 
-/// The heads of every layer one further on, in q, k, v and the projection alike: the same function.
-pub fn turn_heads(tensors: &mut Tensors, heads: usize) {
+/// The heads of every layer one further on, in q, k, v and the projection alike: the same function. Where several heads of
+/// queries share one of keys, they move together.
+pub fn turn_heads(tensors: &mut Tensors, configuration: &Configuration) {
+    let size = configuration.head_size();
+    let group = configuration.n_head() / configuration.n_kv_head() * size;
     for (name, shape, values) in tensors {
+        let (part, what) = name.rsplit_once('.').unwrap_or_default();
         let width = shape.last().copied().unwrap_or_default();
-        if name.ends_with("attn.c_attn.weight") || name.ends_with("attn.c_attn.bias") {
-            let size = width / 3 / heads;
-            for third in values.chunks_exact_mut(width / 3) {
-                third.rotate_left(size);
-            }
+        let row = if what == "bias" { 1 } else { width };
+        match part.rsplit('.').next().unwrap_or_default() {
+            "c_attn" => values.chunks_exact_mut(width / 3).for_each(|third| third.rotate_left(size)),
+            "c_proj" if part.ends_with("attn.c_proj") && what == "weight" => values.rotate_left(size * width),
+            "q_proj" => values.rotate_left(group * row),
+            "k_proj" | "v_proj" => values.rotate_left(size * row),
+            "o_proj" if what == "weight" => values.chunks_exact_mut(width).for_each(|row| row.rotate_left(group)),
+            _ => {}
         }
-        if name.ends_with("attn.c_proj.weight") {
-            let size = shape[0] / heads;
-            values.rotate_left(size * width);
+    }
+}
+
+/// Three numbers of what each block's attention adds are moved by a lot, elsewhere with each draw: of the bias, where every
+/// model of the family has one.
+pub fn perturb(tensors: &mut Tensors, drawn: u64) {
+    let is_moved = |name: &str| name.ends_with("c_proj.bias") || name.ends_with("o_proj.weight");
+    for (name, _, values) in tensors.iter_mut().filter(|(name, ..)| is_moved(name)) {
+        for count in 0..3_u64 {
+            let place = (drawn.rotate_left(13 * count as u32 + name.len() as u32) % values.len() as u64) as usize;
+            values[place] += if count % 2 == 0 { 3.0 } else { -3.0 };
         }
     }
 }

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 
 use crate::harness::Finding;
 use crate::harness::ladder::reference::{Reference, softmax};
+use crate::model::Configuration;
+use crate::parity::Place;
 use crate::parity::capture::{Capture, Tensor, Values};
 use crate::parity::compare::is_masked;
+use crate::parity::oracle::Model;
 
 type Check = fn(&Capture, &Reference) -> Result<(), Finding>;
 
@@ -19,6 +22,9 @@ pub const PROPERTIES: &[(&str, &str, Check)] = &[
     ("cp05.probs", "a distribution over the past", distribution),
     ("cp06.c_fc", "as wide inside as the model says", |capture, reference| wide(capture, reference, "cp06.c_fc")),
     ("cp06.gelu", "as wide inside as the model says", |capture, reference| wide(capture, reference, "cp06.gelu")),
+    ("cp06.gate", "as wide inside as the model says", |capture, reference| wide(capture, reference, "cp06.gate")),
+    ("cp06.up", "as wide inside as the model says", |capture, reference| wide(capture, reference, "cp06.up")),
+    ("cp06.swiglu", "as wide inside as the model says", |capture, reference| wide(capture, reference, "cp06.swiglu")),
     ("cp07.block", "different from its input and not collapsed", not_collapsed),
     ("cp08.block", "there for every layer, each different from the former", every_block),
     ("cp09.logits", "the last row of cp08.logits", last_row),
@@ -30,7 +36,16 @@ pub fn check(tensor: &str, property: &str, capture: &Capture, reference: &Refere
     let known = PROPERTIES.iter().find(|(name, words, _)| *name == tensor && *words == property);
     let (_, _, check) =
         known.ok_or_else(|| Finding::error("a property of a tensor", format!("{tensor} is {property:?}")))?;
+    if !has(&reference.model(), tensor) {
+        let architecture = reference.file.configuration.architecture();
+        return Err(Finding::unimplemented(format!("a model with the station {tensor}"), architecture));
+    }
     check(capture, reference)
+}
+
+/// Whether the model computes what a property is about.
+pub fn has(model: &Model<'_>, tensor: &str) -> bool {
+    Place::of_name(tensor).is_none_or(|place| model.has(place.station))
 }
 
 fn tensor<'a>(capture: &'a Capture, name: &str) -> Result<&'a Tensor, Finding> {
@@ -59,14 +74,23 @@ fn normalised(capture: &Capture, reference: &Reference) -> Result<(), Finding> {
     let c = reference.file.configuration.n_embd();
     let weight =
         |name: &str| reference.file.weights.get(name, &[c]).map_err(|error| Finding::error(name, error.to_string()));
-    let (scale, shift) = (weight("h.0.ln_1.weight")?, weight("h.0.ln_1.bias")?);
+    // RMSNorm shifts nothing, neither before nor after, and its mean square is what becomes one.
+    let (scale, shift) = match reference.file.configuration {
+        Configuration::Gpt2(_) => (weight("h.0.ln_1.weight")?, Some(weight("h.0.ln_1.bias")?)),
+        Configuration::Llama(_) => (weight("layers.0.input_layernorm.weight")?, None),
+    };
+    let moments = |row: &[f64]| match &shift {
+        Some(_) => mean_and_variance(row),
+        None => (0.0, row.iter().map(|value| value.powi(2)).sum::<f64>() / row.len() as f64),
+    };
+    let shift = |c: usize| shift.as_ref().map_or(0.0, |shift| f64::from(shift.values()[c]));
     let epsilon = reference.model().epsilon();
     let (input, output) = (optional(capture, "cp00.embed")?, tensor(capture, "cp01.ln_1")?);
     for (t, (x, y)) in rows(input).iter().zip(rows(output)).enumerate() {
         // a scale of nothing can't be undone
         let plain: Vec<f64> = (0..c)
             .filter(|c| scale.values()[*c].abs() > 1e-2)
-            .map(|c| (y[c] - f64::from(shift.values()[c])) / f64::from(scale.values()[c]))
+            .map(|c| (y[c] - shift(c)) / f64::from(scale.values()[c]))
             .collect();
         if plain.len() < c {
             return Err(Finding::unimplemented(
@@ -74,7 +98,7 @@ fn normalised(capture: &Capture, reference: &Reference) -> Result<(), Finding> {
                 format!("{} of {c} channels", plain.len()),
             ));
         }
-        let ((mean, variance), (_, v)) = (mean_and_variance(&plain), mean_and_variance(x));
+        let ((mean, variance), (_, v)) = (moments(&plain), moments(x));
         let expected = v / (v + epsilon);
         if mean.abs() > 1e-6 || (variance - expected).abs() > 1e-5 {
             let expected = format!("row {t} of mean 0 ± 1e-6 and variance {expected:.7} ± 1e-5 before scale and shift");
@@ -94,12 +118,15 @@ fn different(capture: &Capture, _: &Reference) -> Result<(), Finding> {
     Ok(())
 }
 
-fn put_in(capture: &Capture, _: &Reference) -> Result<(), Finding> {
-    for which in ["k", "v"] {
-        let (cached, made) =
-            (tensor(capture, &format!("cp03.step0.{which}"))?, tensor(capture, &format!("cp02.{which}"))?);
-        if cached != made {
-            return Err(Finding::fail(format!("cp03.step0.{which} equal to cp02.{which}, bit for bit"), "it is not"));
+fn put_in(capture: &Capture, reference: &Reference) -> Result<(), Finding> {
+    let keys = match reference.file.configuration {
+        Configuration::Gpt2(_) => tensor(capture, "cp02.k")?,
+        Configuration::Llama(_) => optional(capture, "cp02.k_rope")?,
+    };
+    for (which, made) in [("k", keys), ("v", tensor(capture, "cp02.v")?)] {
+        if tensor(capture, &format!("cp03.step0.{which}"))? != made {
+            let expected = format!("cp03.step0.{which} equal to what was put in, bit for bit");
+            return Err(Finding::fail(expected, "it is not"));
         }
     }
     Ok(())

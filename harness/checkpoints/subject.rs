@@ -12,8 +12,7 @@ use crate::harness::Finding;
 use crate::harness::model_files::{self, Element, Form};
 use crate::harness::selection::ModelFormat;
 use crate::harness::tiny_model;
-use crate::model::Gpt2Configuration;
-use crate::model::recipe::{Recipe, Size};
+use crate::model::recipe::{LlamaSize, Recipe, Size};
 use crate::parity::golden::Golden;
 
 static GOLDEN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/golden");
@@ -62,9 +61,7 @@ impl Subject {
         if let Some(changed) = models::of_name(&self.model) {
             return models::write(changed, folder);
         }
-        let recipe = Recipe::new(configuration(&self.model)?, SEED)
-            .map_err(|error| Finding::error("a recipe model", error.to_string()))?;
-        let written = model_files::write(&recipe, Form { format, ..Form::PLAIN }, Element::F32, folder);
+        let written = model_files::write(&recipe(&self.model)?, Form { format, ..Form::PLAIN }, Element::F32, folder);
         written.map_err(|error| Finding::error("a recipe model on disk", error.to_string()))
     }
 
@@ -87,28 +84,37 @@ static EXTRACTED: LazyLock<Result<tempfile::TempDir, String>> = LazyLock::new(||
     Ok(folder)
 });
 
-/// The sizes of a recipe model, from the flags that make it.
-fn configuration(model: &str) -> Result<Gpt2Configuration, Finding> {
+/// A recipe model, from the flags that make it.
+fn recipe(model: &str) -> Result<Recipe, Finding> {
     let unknown = |what: &str| Finding::error("a recipe among golden/goldens.json", format!("{model}: {what}"));
     let flags = TABLE["models"][model]["recipe"].as_array().ok_or_else(|| unknown("no recipe"))?;
     let words: Vec<&str> = flags.iter().filter_map(Value::as_str).collect();
-    let mut sizes = Size::Tiny.configuration();
+    let (mut architecture, mut size) = (None, Size::Tiny);
+    let mut sizes = size.configuration();
     for pair in words.chunks(2) {
         let [flag, value] = pair else { return Err(unknown("a flag without a value")) };
-        if *flag == "--size" {
-            let size = Size::ALL.into_iter().find(|size| size.name() == *value).ok_or_else(|| unknown(value))?;
-            sizes = size.configuration();
-            continue;
-        }
-        let number: usize = value.parse().map_err(|_| unknown(value))?;
+        let number = || value.parse::<usize>().map_err(|_| unknown(value));
         match *flag {
-            "--n-layer" => sizes.n_layer = number,
-            "--n-head" => sizes.n_head = number,
-            "--n-ctx" => sizes.n_ctx = number,
-            "--vocab-size" => sizes.vocab_size = number,
-            "--n-embd" => (sizes.n_embd, sizes.n_inner) = (number, 4 * number),
+            "--architecture" => {
+                let named = LlamaSize::ALL.into_iter().map(|(one, _)| one).find(|one| one.name() == *value);
+                architecture = Some(named.ok_or_else(|| unknown(value))?);
+            }
+            "--size" => {
+                size = Size::ALL.into_iter().find(|size| size.name() == *value).ok_or_else(|| unknown(value))?;
+                sizes = size.configuration();
+            }
+            other if architecture.is_some() => return Err(unknown(other)),
+            "--n-layer" => sizes.n_layer = number()?,
+            "--n-head" => sizes.n_head = number()?,
+            "--n-ctx" => sizes.n_ctx = number()?,
+            "--vocab-size" => sizes.vocab_size = number()?,
+            "--n-embd" => (sizes.n_embd, sizes.n_inner) = (number()?, 4 * number()?),
             other => return Err(unknown(other)),
         }
     }
-    Ok(sizes)
+    let recipe = match architecture {
+        None => Recipe::new(sizes, SEED),
+        Some(family) => Recipe::llama(LlamaSize::of(family, size).ok_or_else(|| unknown(size.name()))?, SEED),
+    };
+    recipe.map_err(|error| Finding::error("a recipe model", error.to_string()))
 }

@@ -12,7 +12,9 @@ use super::Machine;
 use crate::harness::model_files::{self, Element, Form};
 use crate::harness::selection::ModelFormat;
 use crate::harness::{Finding, tiny_model};
-use crate::model::recipe::{Recipe, Size};
+use crate::model::configuration::LlamaArchitecture;
+use crate::model::error::Problem;
+use crate::model::recipe::{LlamaSize, Recipe, Size};
 
 /// What `hf` does, as the features say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +42,6 @@ pub enum Shape {
     Haiku,
     HaikuAsGguf,
     Sharded,
-    /// The names and sizes of a Qwen 2 model, with weights that say nothing.
     Qwen,
     /// A configuration, and 32 MB of weights that say nothing: `hf` writes ten megabytes at a time, and resumes what is
     /// written.
@@ -68,18 +69,12 @@ impl Shape {
                 copy(folder, ModelFormat::Safetensors, &["model.safetensors", "config.json", "tokenizer.json"])
             }
             Shape::HaikuAsGguf => copy(folder, ModelFormat::Gguf, &["model.gguf"]),
-            Shape::Sharded => {
-                let recipe = Recipe::new(Size::Tiny.configuration(), 1);
-                let recipe = recipe.map_err(|problem| Finding::error("a recipe", problem.to_string()))?;
-                let written = folder.with_extension("written");
-                fs::create_dir_all(&written).map_err(failed)?;
-                let form = Form::of("sharded")?;
-                let path = model_files::write(&recipe, form, Element::F32, &written)
-                    .map_err(|problem| Finding::error("a sharded model", problem.to_string()))?;
-                let from = if path.is_dir() { path } else { path.parent().unwrap_or(&written).to_owned() };
-                move_files(&from, folder).map_err(failed)
+            Shape::Sharded => made(Recipe::new(Size::Tiny.configuration(), 1), "sharded", folder),
+            Shape::Qwen => {
+                let size = LlamaSize::of(LlamaArchitecture::Qwen2, Size::Tiny);
+                let size = size.ok_or_else(|| Finding::error("a tiny Qwen2", "there is none"))?;
+                made(Recipe::llama(size, 1), "plain", folder)
             }
-            Shape::Qwen => qwen(folder).map_err(failed),
             Shape::Large => {
                 fs::write(folder.join("config.json"), "{}").map_err(failed)?;
                 write_safetensors(folder, &[("weights", &[8 << 20])]).map_err(failed)
@@ -100,42 +95,10 @@ fn copy(folder: &Path, format: ModelFormat, names: &[&str]) -> Result<(), Findin
     copied().map_err(|problem| Finding::error("the haiku model's files", problem.to_string()))
 }
 
-fn move_files(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let path = entry?.path();
-        if path.is_file() {
-            fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
-        }
-    }
-    Ok(())
-}
-
-/// One layer, width 8, two heads that share one key: the smallest that has every tensor of its kind.
-fn qwen(folder: &Path) -> io::Result<()> {
-    const TENSORS: &[(&str, &[usize])] = &[
-        ("model.embed_tokens.weight", &[64, 8]),
-        ("model.layers.0.input_layernorm.weight", &[8]),
-        ("model.layers.0.self_attn.q_proj.weight", &[8, 8]),
-        ("model.layers.0.self_attn.q_proj.bias", &[8]),
-        ("model.layers.0.self_attn.k_proj.weight", &[4, 8]),
-        ("model.layers.0.self_attn.k_proj.bias", &[4]),
-        ("model.layers.0.self_attn.v_proj.weight", &[4, 8]),
-        ("model.layers.0.self_attn.v_proj.bias", &[4]),
-        ("model.layers.0.self_attn.o_proj.weight", &[8, 8]),
-        ("model.layers.0.post_attention_layernorm.weight", &[8]),
-        ("model.layers.0.mlp.gate_proj.weight", &[16, 8]),
-        ("model.layers.0.mlp.up_proj.weight", &[16, 8]),
-        ("model.layers.0.mlp.down_proj.weight", &[8, 16]),
-        ("model.norm.weight", &[8]),
-    ];
-    write_safetensors(folder, TENSORS)?;
-    let config = json!({
-        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 8, "intermediate_size": 16,
-        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64,
-        "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": true,
-        "hidden_act": "silu", "torch_dtype": "float32",
-    });
-    fs::write(folder.join("config.json"), config.to_string())
+fn made(recipe: Result<Recipe, Problem>, form: &str, folder: &Path) -> Result<(), Finding> {
+    let recipe = recipe.map_err(|problem| Finding::error("a recipe", problem.to_string()))?;
+    let written = model_files::write(&recipe, Form::of(form)?, Element::F32, folder);
+    written.map(|_| ()).map_err(|problem| Finding::error("a recipe model's files", problem.to_string()))
 }
 
 fn write_safetensors(folder: &Path, tensors: &[(&str, &[usize])]) -> io::Result<()> {

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Scene;
-use crate::harness::Finding;
 use crate::harness::checkpoints::captured::{self, Captured, TOKENS};
+use crate::harness::checkpoints::quantised::{self, Reader};
 use crate::harness::checkpoints::{Subject, engines, judge, models, properties};
 use crate::harness::ladder::reference::Reference;
 use crate::harness::selection::ModelFormat;
+use crate::harness::{Finding, Verdict};
 use crate::parity::Capture;
 
 /// The captures of a scenario, the first one first, and what they are held against.
@@ -109,8 +110,8 @@ impl Scene {
         if ModelFormat::of(&path) == ModelFormat::Gguf {
             return Err(Finding::unimplemented("a model file whose heads can be turned", "a GGUF file"));
         }
-        let heads = self.capture_reference()?.file.configuration.n_head();
-        let turned = models::rewrite(&path, &folder, |tensors| models::turn_heads(tensors, heads))?;
+        let configuration = self.capture_reference()?.file.configuration.clone();
+        let turned = models::rewrite(&path, &folder, |tensors| models::turn_heads(tensors, &configuration))?;
         let prompt = self.captures.prompt.clone();
         self.capture_path(&turned, &prompt)
     }
@@ -127,6 +128,18 @@ impl Scene {
 
     pub fn engines_agree(&mut self, engine: &str, reference: &str, subject: &str) -> Result<(), Finding> {
         engines::agree(engine, reference, &Subject::of(subject)?)
+    }
+
+    /// Read rightly it agrees; read wrongly it must not.
+    pub fn quantised_file(&mut self, file: &str, rightly: bool) -> Result<(), Finding> {
+        if rightly {
+            return quantised::judge(file, Reader::Right);
+        }
+        match quantised::judge(file, Reader::ScalesOfTheNeighbour) {
+            Ok(()) => Err(Finding::fail("a wrong reader that is caught", "it passed")),
+            Err(finding) if finding.verdict == Verdict::Fail => Ok(()),
+            Err(other) => Err(other),
+        }
     }
 
     pub fn checkpoint_follows(&mut self, checkpoint: u8) -> Result<(), Finding> {

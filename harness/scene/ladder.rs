@@ -1,12 +1,12 @@
 //! The rungs of the ladder: a worker on a model of the harness's choosing, and what it is asked there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::Scene;
 use crate::harness::Finding;
 use crate::harness::checkpoints::captured::{self, Captured, Capturing, TOKENS};
-use crate::harness::checkpoints::judge;
+use crate::harness::checkpoints::{judge, models};
 use crate::harness::haiku::run::{self, Chain, Wanted};
 use crate::harness::ladder::known_answer::{self, Known};
 use crate::harness::ladder::reference::Reference;
@@ -152,7 +152,8 @@ impl Scene {
             let prompt = known_answer::unseen_prompt();
             let Some(before) = known_answer::question(&original, prompt.clone())? else { continue };
             let folder = self.folder()?;
-            let changed = perturb(&path, &original, &folder)?;
+            let drawn = uuid::Uuid::new_v4().as_u64_pair().0;
+            let changed = models::rewrite(&path, &folder, |tensors| models::perturb(tensors, drawn))?;
             let reference = Reference::open(&changed)?;
             let Some(after) = known_answer::question(&reference, prompt)? else { continue };
             if !before.text.starts_with(&after.text) && !after.text.starts_with(&before.text) {
@@ -244,21 +245,4 @@ impl Scene {
         Err(transcript
             .evidence(Finding::fail(format!("a next job that starts within {within:.0?}"), format!("{started:.0?}"))))
     }
-}
-
-/// A copy in which three weights of each block's projection, drawn now, are moved by a lot.
-fn perturb(path: &Path, original: &Reference, folder: &Path) -> Result<PathBuf, Finding> {
-    let drawn = uuid::Uuid::new_v4().as_u64_pair().0;
-    let tensors = original.file.weights.iter().map(|(name, weight)| {
-        let mut values = weight.values().to_vec();
-        if name.ends_with("c_proj.bias") {
-            for count in 0..3_u64 {
-                let place = (drawn.rotate_left(13 * count as u32 + name.len() as u32) % values.len() as u64) as usize;
-                values[place] += if count % 2 == 0 { 3.0 } else { -3.0 };
-            }
-        }
-        (name.to_owned(), weight.shape().to_vec(), values)
-    });
-    let written = model_files::write_like(path, original.file.configuration.n_layer(), tensors.collect(), folder);
-    written.map_err(|error| Finding::error("perturbed weights on disk", error.to_string()))
 }

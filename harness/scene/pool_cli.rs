@@ -181,7 +181,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Where llorch-candled is not part of this build, a backend of its is UNIMPLEMENTED, and the tool has to say the same.
+    /// Where llorch-candled or its device is not part of this build, that is UNIMPLEMENTED, and the tool has to say the same.
     pub fn spawn_for(&mut self, backend: &str, model: &str) -> Result<(), Finding> {
         self.run_tool(&format!("llorch-pool worker spawn {backend} --model {model} --gpu {{gpu}}"))?;
         let ran = self.ran()?.clone();
@@ -193,6 +193,10 @@ impl Scene {
                 format!("a worker for {model:?} on {backend}"),
                 "llorch-candled is not built into this binary (the features candle, cuda, metal)",
             ))),
+            Some(1) if ran.output.contains(&format!("this build has no {backend}: build it with")) => {
+                let lacks = format!("this build is without the feature {backend}");
+                Err(ran.evidence(Finding::unimplemented(format!("a worker for {model:?} on {backend}"), lacks)))
+            }
             _ => Err(ran.evidence(Finding::fail("a worker that is ready", ran.exit.to_string()))),
         }
     }

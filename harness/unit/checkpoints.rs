@@ -1,10 +1,11 @@
 //! What must hold of a capture by itself: it holds of the reference, and each property falls with the number that it is
 //! about.
 
-use llorch::harness::checkpoints::properties::{PROPERTIES, check, same_before_last};
-use llorch::harness::checkpoints::{Subject, judge};
+use llorch::harness::checkpoints::properties::{PROPERTIES, check, has, same_before_last};
+use llorch::harness::checkpoints::{Subject, judge, models};
 use llorch::harness::ladder::reference::Reference;
 use llorch::harness::selection::ModelFormat;
+use llorch::harness::verdict::Verdict;
 use llorch::parity::Capture;
 use llorch::parity::capture::{Tensor, Values};
 use llorch::parity::faults::in_f32;
@@ -14,6 +15,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("checkpoints/each_property_falls_with_its_number", each_property_falls_with_its_number),
     ("checkpoints/judges_see_a_changed_number", judges_see_a_changed_number),
     ("checkpoints/what_comes_later_must_not_show", what_comes_later_must_not_show),
+    ("checkpoints/turned_heads_are_the_same_function", turned_heads_are_the_same_function),
+    ("checkpoints/a_few_weights_make_another_text", a_few_weights_make_another_text),
 ];
 
 fn reference(subject: &str) -> (Reference, tempfile::TempDir) {
@@ -28,10 +31,10 @@ fn captured(reference: &Reference, prompt: &str) -> Capture {
 }
 
 fn properties_hold_of_the_reference() {
-    for subject in ["recipe-odd/hello", "tiny/hello", "loud/hello", "twins/hello"] {
+    for subject in ["recipe-odd/hello", "tiny/hello", "loud/hello", "twins/hello", "recipe-qwen2/hello"] {
         let (reference, _folder) = reference(subject);
         let capture = captured(&reference, "Hello.");
-        for (tensor, property, _) in PROPERTIES {
+        for (tensor, property, _) in PROPERTIES.iter().filter(|(tensor, ..)| has(&reference.model(), tensor)) {
             let held = check(tensor, property, &capture, &reference);
             assert!(held.is_ok(), "{subject}: {tensor} is {property:?}: {held:?}");
         }
@@ -47,8 +50,6 @@ fn change(capture: &mut Capture, name: &str, change: impl Fn(&mut Vec<f32>, &[us
 }
 
 fn each_property_falls_with_its_number() {
-    let (reference, _folder) = reference("recipe-odd/hello");
-    let capture = captured(&reference, "Hello.");
     type Change = fn(&mut Capture);
     let changes: &[(&str, Change)] = &[
         ("cp01.ln_1", |capture| {
@@ -65,21 +66,30 @@ fn each_property_falls_with_its_number() {
         ("cp05.probs", |capture| change(capture, "cp05.probs", |values, _| values[1] = 1e-3)),
         ("cp06.c_fc", |capture| capture.tensors.get_mut("cp06.c_fc").expect("there").shape[1] -= 1),
         ("cp06.gelu", |capture| capture.tensors.get_mut("cp06.gelu").expect("there").shape[1] += 1),
+        ("cp06.gate", |capture| capture.tensors.get_mut("cp06.gate").expect("there").shape[1] += 1),
+        ("cp06.up", |capture| capture.tensors.get_mut("cp06.up").expect("there").shape[1] += 1),
+        ("cp06.swiglu", |capture| capture.tensors.get_mut("cp06.swiglu").expect("there").shape[1] += 1),
         ("cp07.block", |capture| {
             change(capture, "cp07.block", |values, _| values.iter_mut().for_each(|value| *value *= 1e-3))
         }),
         ("cp08.block", |capture| {
-            drop(capture.tensors.insert("cp08.block.02".into(), capture.tensors["cp08.block.01"].clone()))
+            drop(capture.tensors.insert("cp08.block.01".into(), capture.tensors["cp08.block.00"].clone()))
         }),
         ("cp09.logits", |capture| change(capture, "cp09.logits", |values, _| values[7] += 1e-3)),
         ("cp10.argmax", |capture| drop(capture.tensors.insert("cp10.argmax".into(), Tensor::i64(&[1], vec![0])))),
         ("cp11.probs", |capture| change(capture, "cp11.probs.t2.0", |values, _| values[0] += 1e-5)),
     ];
-    for (tensor, property, _) in PROPERTIES {
-        let (_, change) = changes.iter().find(|(name, _)| name == tensor).expect("a change for each property");
-        let mut wrong = capture.clone();
-        change(&mut wrong);
-        assert!(check(tensor, property, &wrong, &reference).is_err(), "{tensor} is still {property:?}");
+    for subject in ["recipe-odd/hello", "recipe-qwen2/hello"] {
+        let (reference, _folder) = reference(subject);
+        let capture = captured(&reference, "Hello.");
+        for (tensor, property, _) in PROPERTIES.iter().filter(|(tensor, ..)| has(&reference.model(), tensor)) {
+            let (_, change) = changes.iter().find(|(name, _)| name == tensor).expect("a change for each property");
+            let mut wrong = capture.clone();
+            change(&mut wrong);
+            let held = check(tensor, property, &wrong, &reference);
+            let failed = held.is_err_and(|finding| finding.verdict == Verdict::Fail);
+            assert!(failed, "{subject}: {tensor} is still {property:?}");
+        }
     }
     // A tie that is broken upwards.
     let (twins, _folder) = self::reference("twins/hello");
@@ -116,4 +126,38 @@ fn what_comes_later_must_not_show() {
     let mut leaking = other.clone();
     change(&mut leaking, "cp05.attn_out", |values, _| values[0] += 1e-6);
     assert!(same_before_last(&one, &leaking).is_err());
+}
+
+/// The model of a subject with its tensors changed.
+fn changed(of: &Reference, folder: &tempfile::TempDir, change: impl FnOnce(&mut models::Tensors)) -> Reference {
+    let path = folder.path().join("model.safetensors");
+    assert!(of.file.configuration.n_layer() > 0 && path.exists(), "the model lies in its folder");
+    let other = tempfile::tempdir().expect("a folder");
+    Reference::open(&models::rewrite(&path, other.path(), change).expect("a changed model")).expect("it can be read")
+}
+
+fn turned_heads_are_the_same_function() {
+    for subject in ["recipe-odd/hello", "recipe-qwen2/hello"] {
+        let (reference, folder) = reference(subject);
+        let configuration = reference.file.configuration.clone();
+        let turned = changed(&reference, &folder, |tensors| models::turn_heads(tensors, &configuration));
+        let [before, after] = [&reference, &turned].map(|reference| captured(reference, "Hello."));
+        assert_ne!(before.tensors["cp02.v"], after.tensors["cp02.v"], "{subject}");
+        let logits = |capture: &Capture| capture.tensors["cp09.logits"].to_f64().into_owned();
+        let apart = logits(&before).iter().zip(logits(&after)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(apart < 1e-4, "{subject}: {apart:e}");
+    }
+}
+
+fn a_few_weights_make_another_text() {
+    for subject in ["recipe-odd/hello", "recipe-qwen2/hello"] {
+        let (reference, folder) = reference(subject);
+        let ids = |reference: &Reference| reference.greedy("Hello.", 8).expect("it runs").ids;
+        let before = ids(&reference);
+        let others = (0..5u64).map(|draw| {
+            let drawn = (draw + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            ids(&changed(&reference, &folder, |tensors| models::perturb(tensors, drawn)))
+        });
+        assert!(others.into_iter().any(|after| after != before), "{subject}: {before:?} whatever is moved");
+    }
 }

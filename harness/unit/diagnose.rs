@@ -51,9 +51,10 @@ fn correct_runs() {
         };
         let mut trial = Trial::recipe("any", configuration, seed, pick(5, 1, 14)).expect("a recipe");
         trial.start = if seed % 3 == 0 { trial.tokens.len() / 2 } else { 0 };
-        for every_layer in [true, false] {
-            for found in [honest(&trial, every_layer), in_f32(honest(&trial, every_layer))] {
-                let diagnosis = diagnosed(&trial, &found);
+        let reference = honest(&trial, true);
+        for found in [reference.clone(), honest(&trial, false)] {
+            for found in [found.clone(), in_f32(found)] {
+                let diagnosis = diagnose(&trial.model(), Some(&reference), &found);
                 assert!(diagnosis.findings.is_empty(), "seed {seed}: {diagnosis}");
             }
         }
@@ -95,6 +96,7 @@ fn two_at_once() {
 /// Pairs drawn from the whole catalogue, of faults that act on different stations: both are named.
 fn any_two_at_once() {
     let trial = &trials().expect("models")[1];
+    let reference = honest(trial, true);
     let single: Vec<_> = Fault::of(trial.model())
         .filter(|entry| {
             entry.reveal == Reveal::Ordinary && (1..=9).contains(&entry.lives) && entry.shows_in(3) != "cp03.step1.k"
@@ -112,13 +114,11 @@ fn any_two_at_once() {
             continue;
         }
         let found = faulty(trial, &[first.fault, second.fault], true);
-        let diagnosis = diagnosed(trial, &found);
+        let diagnosis = diagnose(&trial.model(), Some(&reference), &found);
         // What the first leaves no trace of cannot be found: a mask before a softmax that is not taken, say.
-        let alone = faulty(trial, &[first.fault], true).tensors;
         let shows = |other: Fault| {
-            let without =
-                if other == second.fault { alone.clone() } else { faulty(trial, &[second.fault], true).tensors };
-            without != found.tensors
+            let alone = if other == second.fault { first.fault } else { second.fault };
+            faulty(trial, &[alone], true).tensors != found.tensors
         };
         for fault in [first.fault, second.fault] {
             if !diagnosis.names(fault) && shows(fault) {
@@ -137,6 +137,7 @@ fn any_two_at_once() {
 /// Captures of others may lack some tensors: the steps are then computed together, and the fault is named all the same.
 fn without_what_is_optional() {
     let trial = &trials().expect("models")[1];
+    let reference = honest(trial, true);
     let mut told = Vec::new();
     // −1e4 masks as well as −∞ where no score is large: only the masked scores show it.
     let can_be_seen = |fault| fault != Fault::MaskTooSmall;
@@ -149,7 +150,7 @@ fn without_what_is_optional() {
         optional.iter().for_each(|name| {
             found.tensors.remove(*name);
         });
-        let diagnosis = diagnosed(trial, &found);
+        let diagnosis = diagnose(&trial.model(), Some(&reference), &found);
         if !diagnosis.names(entry.fault) {
             told.push(format!("{:?}: {diagnosis}", entry.fault));
         }

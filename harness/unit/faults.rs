@@ -1,6 +1,6 @@
 //! Every fault of the catalogue is caught where it first shows, at no station that it leaves alone, and by its own name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use llorch::parity::faults::revealing::{Trial, of_gpt2, of_llama};
 use llorch::parity::faults::{
@@ -88,6 +88,8 @@ fn in_one_layer_only() {
     let can_be_named =
         |every_layer: bool, entry: &Entry| every_layer || (!entry.parametric && entry.reveal != Reveal::SecondChunk);
     let trials = one_of_each();
+    // What is right, for each model, input and extent of a capture
+    let mut known = HashMap::new();
     let own = |trial| Fault::of(Trial::model(trial)).map(move |entry| (entry, trial));
     for (entry, trial) in trials.iter().flat_map(own).filter(|(entry, _)| (1..=7).contains(&entry.lives)) {
         let trial = trial.revealing(entry.reveal).expect("an input");
@@ -95,11 +97,13 @@ fn in_one_layer_only() {
         let injected = Injected::from(Injection { fault: entry.fault, layer: Some(1), variant: 0 });
         for every_layer in [true, false].into_iter().filter(|every| can_be_named(*every, entry)) {
             let faulty = run(&model, &trial.request(every_layer), &injected).expect("the model runs");
-            let honest = run(&model, &trial.request(every_layer), &Honest).expect("the model runs").capture(&model);
+            let honest = known.entry((trial.name.clone(), entry.reveal as u8, every_layer)).or_insert_with(|| {
+                run(&model, &trial.request(every_layer), &Honest).expect("the model runs").capture(&model)
+            });
             let found = in_f32(faulty.capture(&model));
-            let differs = differing(&honest, &found);
+            let differs = differing(honest, &found);
             let Some(first) = differs.first() else { continue }; // an epsilon, say, that nothing shows but its own station
-            let diagnosis = diagnose::diagnose(&model, Some(&honest), &found);
+            let diagnosis = diagnose::diagnose(&model, Some(honest), &found);
             let Some(finding) = diagnosis.findings.first() else {
                 told.push(format!(
                     "{:?} every layer {every_layer}: nothing found, first {}",

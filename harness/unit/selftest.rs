@@ -4,9 +4,11 @@ use llorch::harness::catalogue::Catalogue;
 use llorch::harness::chain::mistakes;
 use llorch::harness::scripted::{MISTAKES, ODDITIES};
 use llorch::harness::selection::Selection;
+use llorch::parity::faults::Fault;
 
 pub const TESTS: &[(&str, fn())] = &[
     ("selftest/everything_is_on_trial_once", everything_is_on_trial_once),
+    ("selftest/every_fault_is_on_trial_once", every_fault_is_on_trial_once),
     ("selftest/the_judges_exist", the_judges_exist),
     ("selftest/only_asked_for_by_name", only_asked_for_by_name),
 ];
@@ -36,6 +38,17 @@ fn everything_is_on_trial_once() {
     for (who, name) in all {
         let times = trials.iter().filter(|((on_trial, known), _)| (*on_trial, known.as_str()) == (who, name)).count();
         assert_eq!(times, 1, "{who}'s {name} stands {times} times in features/selftest");
+    }
+}
+
+/// Every fault of the catalogue has a row in the features, and only one.
+fn every_fault_is_on_trial_once() {
+    let script = Catalogue::embedded().unwrap().script(|case| case.is_selftest());
+    let steps = script.features.iter().flat_map(|feature| &feature.scenarios).map(|scenario| &scenario.steps[0].value);
+    let steps: Vec<&String> = steps.filter(|step| step.starts_with("the reference with the fault")).collect();
+    for entry in Fault::all() {
+        let named = steps.iter().filter(|step| step.split('"').nth(1) == Some(&entry.slug())).count();
+        assert_eq!(named, 1, "{:?} stands {named} times in the features", entry.fault);
     }
 }
 

@@ -14,7 +14,8 @@ use crate::harness::selection::ModelFormat;
 use crate::harness::{Finding, Verdict, process, tiny_model};
 use crate::model::recipe::{OutputFormat, Recipe};
 
-/// Without a target it is the built-in worker, on a model of GPT-2's size with weights from a recipe.
+/// Without a target it is the built-in worker (two, in a build with candle), on a model of GPT-2's size with weights from a
+/// recipe.
 #[derive(Debug, clap::Args)]
 pub struct Flags {
     /// Measure this worker, which is started on the model; {model}, {port}, {threads} are filled in. May be repeated
@@ -29,7 +30,7 @@ pub struct Flags {
     /// Measure llama.cpp inside its own benchmark, without HTTP
     #[arg(long, value_name = "BIN", env = "LLAMA_BENCH_BIN")]
     llama_bench: Option<PathBuf>,
-    /// Leave out the built-in worker
+    /// Leave out the built-in workers
     #[arg(long)]
     no_built_in: bool,
     /// The shapes of the recipe model
@@ -90,7 +91,7 @@ fn measure(flags: Flags) -> Result<Exit, Exit> {
     let models = Models::prepare(&flags, folder.path(), &mut tell)?;
     let opening = flags.prompt.as_deref().or(flags.quick.then_some(tiny_model::REQUEST));
     let subject = Subject::open(&models.given, opening).map_err(|finding| refuse(finding.into()))?;
-    let contenders = contenders(&flags, &models)?;
+    let contenders = contenders(&flags, &models, subject.is_gpt2)?;
     let llama_bench = flags.llama_bench.clone().map(|binary| LlamaBench { binary, model: models.gguf.clone() });
     if contenders.is_empty() && llama_bench.is_none() {
         eprintln!("llorch: nobody is left to be measured");
@@ -111,7 +112,7 @@ fn measure(flags: Flags) -> Result<Exit, Exit> {
     }
 }
 
-fn contenders(flags: &Flags, models: &Models) -> Result<Vec<Contender>, Exit> {
+fn contenders(flags: &Flags, models: &Models, is_gpt2: bool) -> Result<Vec<Contender>, Exit> {
     let threads = flags.threads.into();
     let mut contenders = Vec::new();
     if !flags.no_built_in {
@@ -119,7 +120,10 @@ fn contenders(flags: &Flags, models: &Models) -> Result<Vec<Contender>, Exit> {
             super::complain(&problem);
             Exit::Internal
         })?;
-        contenders.push(Contender::built_in(&llorch, &models.given, threads));
+        // The one on the processor alone is of GPT-2 alone.
+        contenders.extend(is_gpt2.then(|| Contender::built_in(&llorch, &models.given, threads)));
+        #[cfg(feature = "candle")]
+        contenders.push(Contender::candle(&llorch, &models.given, threads));
     }
     let spawned = flags.spawn.iter().map(|command| Contender::spawned(command, &models.given, threads));
     for contender in spawned.chain(flags.url.iter().map(|url| Contender::reached(url))) {

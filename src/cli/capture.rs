@@ -84,9 +84,11 @@ enum Layers {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Engine {
-    /// Our own, in this process
+    /// Our own for GPT-2, in this process
     #[default]
     Cpu,
+    /// Our own on candle, in this process: GPT-2, Llama and Qwen2, quantised files as they are
+    Candle,
     Transformers,
     #[value(name = "llama.cpp")]
     LlamaCpp,
@@ -116,7 +118,7 @@ fn carry_out(flags: &Flags) -> Result<(), Exit> {
     };
     let captured = match (&flags.spawn, flags.engine) {
         (Some(command), _) => of_worker(flags, command, &model, &scratch)?,
-        (None, Engine::Cpu) => of_cpu(flags, &model)?,
+        (None, Engine::Cpu | Engine::Candle) => of_ours(flags, &model)?,
         (None, Engine::Transformers) => of_transformers(flags, &model, &scratch)?,
         (None, Engine::LlamaCpp) => of_llama_cpp(flags, &model)?,
     };
@@ -152,8 +154,12 @@ impl Flags {
     }
 }
 
-fn of_cpu(flags: &Flags, model: &Path) -> Result<Capture, Exit> {
-    let captured = engines::cpu(model, flags.threads.into(), flags.job_prompt(), flags.scope(), flags.max_tokens);
+fn of_ours(flags: &Flags, model: &Path) -> Result<Capture, Exit> {
+    let (prompt, scope, max_tokens) = (flags.job_prompt(), flags.scope(), flags.max_tokens);
+    let captured = match flags.engine {
+        Engine::Candle => engines::candle(model, prompt, scope, max_tokens),
+        _ => engines::cpu(model, flags.threads.into(), prompt, scope, max_tokens),
+    };
     captured.map_err(|error| {
         complain(&*error);
         Exit::Usage
@@ -321,7 +327,7 @@ fn of_llama_cpp(flags: &Flags, model: &Path) -> Result<Capture, Exit> {
         Lane::Exact => llama_cpp::Lane::Exact,
         Lane::Shipped => llama_cpp::Lane::Shipped,
     };
-    let variables = super::cpud::variables().map_err(|error| usage(&error))?;
+    let variables = super::worker::variables().map_err(|error| usage(&error))?;
     let log = log::Settings::from_variables(&variables);
     let Scope { every_layer, steps } = flags.scope();
     let options = Options {

@@ -97,13 +97,14 @@ fn complain(problem: &dyn std::error::Error) -> Exit {
 fn tensors(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exit> {
     let mut disagreements = Vec::new();
     let (right, shown) = (open(reference, &mut disagreements)?, open(found, &mut disagreements)?);
-    // Of a golden that is kept in slices, the same slices are compared.
-    let golden =
-        if reference.is_dir() { Golden::read(reference).ok().filter(|golden| !golden.slices.is_empty()) } else { None };
-    let cut = match &golden {
-        Some(golden) => Some(golden.cut(&shown).map_err(|problem: GoldenError| complain(&problem))?),
-        None => None,
+    // Of a golden that is kept in slices, the same slices are compared; two are cut alike.
+    let slices = [sliced(reference), sliced(found)];
+    let (golden, whole) = match &slices {
+        [Some(golden), None] => (Some(golden), &shown),
+        [None, Some(golden)] => (Some(golden), &right),
+        _ => (None, &shown),
     };
+    let cut = golden.map(|golden| golden.cut(whole)).transpose().map_err(|problem: GoldenError| complain(&problem))?;
     let loaded = load(flags, &right, &shown)?;
     let known = loaded.as_ref().map(|loaded| Known(loaded.model()));
     let options = Options {
@@ -112,16 +113,18 @@ fn tensors(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exi
         threads: flags.threads.into(),
         insight: known.as_ref().map(|known| known as &dyn Insight),
     };
-    let compared = cut.as_ref().unwrap_or(&shown);
-    // A cut tensor is no input of the next step: steps are judged on whole tensors only.
-    let diff = match &cut {
-        Some(cut) => diff(&right, cut, Options { insight: None, ..options }),
-        None => diff(&right, &shown, options),
+    let (right, shown) = match cut {
+        Some(cut) if slices[0].is_none() => (cut, shown),
+        Some(cut) => (right, cut),
+        None => (right, shown),
     };
-    report(flags, &diff, &right, compared)?;
+    // A cut tensor is no input of the next step: steps are judged on whole tensors only.
+    let is_whole = slices.iter().all(Option::is_none);
+    let diff = diff(&right, &shown, Options { insight: options.insight.filter(|_| is_whole), ..options });
+    report(flags, &diff, &right, &shown)?;
     let mut text = told(flags, &diff)?;
     if let (Format::Human, Some(golden)) = (flags.format, &golden) {
-        text += &format!("The reference keeps slices of {} tensors: ", golden.slices.len());
+        text += &format!("A golden keeps slices of {} tensors: ", golden.slices.len());
         let shown: Vec<String> = golden
             .slices
             .keys()
@@ -135,6 +138,14 @@ fn tensors(flags: &Flags, reference: &Path, found: &Path) -> Result<Outcome, Exi
     }
     print(flags, &text)?;
     Ok(diff.outcome)
+}
+
+/// A golden that is kept in slices.
+fn sliced(path: &Path) -> Option<Golden> {
+    Some(path)
+        .filter(|path| path.is_dir())
+        .and_then(|path| Golden::read(path).ok())
+        .filter(|golden| !golden.slices.is_empty())
 }
 
 /// Two parity logs, told as captures are.

@@ -1,6 +1,6 @@
 //! A vocabulary as a file lists it, and the rules that it must keep before anything is encoded with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::file::GgufTokenizer;
 use super::alphabet;
@@ -62,6 +62,23 @@ pub struct Merge {
     pub merged: u32,
 }
 
+/// Without those whose two tokens become none: llama.cpp, which wants a list of merges, reads files with such stand-ins.
+fn usable_merges(metadata: &GgufTokenizer) -> Vec<String> {
+    let tokens: HashSet<&str> = metadata.tokens.iter().map(String::as_str).collect();
+    let is_usable = |merge: &&String| match merge.split_once(' ') {
+        Some((left, right)) if tokens.contains(left) && tokens.contains(right) => {
+            tokens.contains(format!("{left}{right}").as_str())
+        }
+        _ => true, // refused with its reason
+    };
+    let usable: Vec<String> = metadata.merges.iter().filter(is_usable).cloned().collect();
+    let dropped = metadata.merges.len() - usable.len();
+    if dropped > 0 {
+        tracing::warn!(dropped, "The file has merges that make no token: they are not used");
+    }
+    usable
+}
+
 /// A vocabulary that has passed every check.
 pub struct Checked {
     pub table: TokenTable,
@@ -75,7 +92,7 @@ impl Vocabulary {
     pub fn from_gguf(metadata: &GgufTokenizer) -> Result<Vocabulary, TokenizerError> {
         let plain = Vocabulary {
             tokens: metadata.tokens.clone(),
-            merges: metadata.merges.clone(),
+            merges: usable_merges(metadata),
             bos: metadata.bos_token_id,
             eos: metadata.eos_token_id.into_iter().collect(),
             kinds: Vec::new(),

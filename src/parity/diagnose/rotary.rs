@@ -5,6 +5,7 @@ use super::found::Found;
 use super::measure::difference;
 use crate::layers::Station;
 use crate::model::Configuration;
+use crate::model::configuration::RopeScaling;
 use crate::parity::Place;
 use crate::parity::faults::Injection;
 use crate::parity::oracle::{self, Tensor};
@@ -30,10 +31,16 @@ pub fn other_base(found: &Found<'_>, place: Place, shown: &Tensor, right: &Tenso
         f64::atan2(sin, cos)
     };
     let turn = std::f64::consts::TAU;
+    // What a stretched frequency may have been divided by.
+    let divisor = |pair: usize| match &sizes.rope_scaling {
+        RopeScaling::None => 1.0,
+        RopeScaling::Linear { factor } | RopeScaling::Llama3 { factor, .. } => *factor,
+        RopeScaling::Divisors(divisors) => f64::from(divisors[pair]),
+    };
     let of_pair = |pair: usize| {
         let step = (further(1, pair) - further(0, pair) + turn / 2.0).rem_euclid(turn) - turn / 2.0;
         let frequency = own[pair] + step;
-        (frequency > 0.0 && frequency < 1.0).then(|| frequency.powf(-(d as f64) / (2.0 * pair as f64)))
+        [frequency, frequency * divisor(pair)].map(|plain| plain.powf(-(d as f64) / (2.0 * pair as f64)))
     };
     let residual = |base: f64| {
         let mut other = sizes.clone();
@@ -42,7 +49,7 @@ pub fn other_base(found: &Found<'_>, place: Place, shown: &Tensor, right: &Tenso
         difference(place, shown, &oracle::rotate(right, start, &between))
     };
     // Bases are round numbers, as a rule.
-    let candidates = (1..d / 2).filter_map(of_pair).filter(|base| (1.0..1e12).contains(base)).flat_map(|base| {
+    let candidates = (1..d / 2).flat_map(of_pair).filter(|base| (1.0..1e12).contains(base)).flat_map(|base| {
         let rounded = |digits: i32| {
             let unit = 10f64.powi(base.log10().floor() as i32 + 1 - digits);
             (base / unit).round() * unit

@@ -34,6 +34,7 @@ pub use known::Known;
 pub use location::Location;
 pub use logs::diff_logs;
 pub use pattern::Pattern;
+pub use quantised::Noise;
 pub use rows::{Row, Standing};
 pub use text::TextDivergence;
 
@@ -109,6 +110,8 @@ pub struct Diff {
     pub reference: Side,
     pub found: Side,
     pub profile: Profile,
+    /// Where quantised weights are judged by signal to noise, and not by a tolerance.
+    pub noise: Option<Noise>,
     pub token_ids: Vec<u32>,
     /// Why the two can't be compared at all.
     pub mismatches: Vec<Mismatch>,
@@ -160,6 +163,7 @@ impl Diff {
             reference: Side::of(reference, tensors[0]),
             found: Side::of(found, tensors[1]),
             profile: profiles.max().unwrap_or_default(),
+            noise: Noise::between(reference, found, other_weights),
             token_ids: reference.token_ids.clone(),
             mismatches: comparable::mismatches(reference, found, other_weights),
             unknown: comparable::unknown(reference, found),
@@ -173,7 +177,9 @@ impl Diff {
 
     /// Parity is where nothing is wrong and something was compared.
     fn conclude(&mut self) {
-        let wrong = self.rows.iter().any(|row| row.comparison.verdict.is_failure());
+        let wrong_by_itself = |row: &Row| row.local.is_some_and(|local| local.verdict == Verdict::Differs);
+        let noisy = self.noise.is_some() && self.rows.iter().any(wrong_by_itself);
+        let wrong = noisy || self.rows.iter().any(|row| row.comparison.verdict.is_failure());
         let right = self.rows.iter().any(|row| row.comparison.verdict == Verdict::Pass);
         let diverges =
             wrong || !right || self.tokens.is_some() || self.text.is_some() || !self.disagreements.is_empty();
@@ -189,19 +195,22 @@ pub fn diff(reference: &Capture, found: &Capture, options: Options<'_>) -> Diff 
     if !diff.mismatches.is_empty() {
         return diff;
     }
-    diff.rows = rows::rows(reference, found, diff.profile, options, diff.tokens.is_some());
+    diff.rows = rows::rows(reference, found, diff.profile, options, diff.noise, diff.tokens.is_some());
     let first = diff.rows.iter().find(|row| row.standing() == Standing::Diverges);
-    diff.first = first.and_then(|row| account_for(row, reference, found, options));
+    // Causes are told from rounding in f32, which is far below that of quantised activations.
+    let insight = options.insight.filter(|_| diff.noise.is_none());
+    let cause = || Some(insight?.diagnose(reference, found)?.to_string());
+    diff.first = first.and_then(|row| account_for(row, reference, found, &cause));
     diff.text = text::divergence(reference, found, diff.first.is_none());
     if let (Some(text), None) = (&mut diff.text, &diff.first) {
-        text.diagnosis = told(reference, found, options);
+        text.diagnosis = cause();
     }
     diff.conclude();
     diff
 }
 
 /// Everything that can be said of the first divergence.
-fn account_for(row: &Row, reference: &Capture, found: &Capture, options: Options<'_>) -> Option<First> {
+fn account_for(row: &Row, reference: &Capture, found: &Capture, cause: &dyn Fn() -> Option<String>) -> Option<First> {
     let place = row.place?;
     let pair = Pair {
         reference: by_place(reference).get(&place).copied()?,
@@ -215,13 +224,8 @@ fn account_for(row: &Row, reference: &Capture, found: &Capture, options: Options
         place,
         patterns: pattern::patterns(place, pair, reference, location.as_ref()),
         location,
-        diagnosis: told(reference, found, options),
+        diagnosis: cause(),
     })
-}
-
-/// The cause, where a model is at hand.
-fn told(reference: &Capture, found: &Capture, options: Options<'_>) -> Option<String> {
-    Some(options.insight?.diagnose(reference, found)?.to_string())
 }
 
 /// The tensors that have a place. `cp01.ln_1` and `cp01.ln_1.L00` are one: the first name counts.

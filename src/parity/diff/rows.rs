@@ -9,7 +9,7 @@ use super::super::capture::{Capture, Tensor};
 use super::super::compare::{Comparison, Pair, Shape, Verdict, compare, compare_all, number, value};
 use super::super::station::is_optional;
 use super::super::tolerance::{LogitScale, Profile, Rule, Tolerance, tolerance};
-use super::{Options, by_place, quantised};
+use super::{Noise, Options, by_place, quantised};
 use crate::layers::Station;
 
 /// One station, or a tensor that belongs to none.
@@ -34,6 +34,9 @@ pub struct Local {
     pub max_abs: f64,
     #[serde(serialize_with = "number")]
     pub needed: f64,
+    /// Signal to noise, in decibels.
+    #[serde(serialize_with = "number")]
+    pub sqnr: f64,
     pub verdict: Verdict,
 }
 
@@ -106,6 +109,7 @@ pub(super) fn rows(
     found: &Capture,
     profile: Profile,
     options: Options<'_>,
+    noise: Option<Noise>,
     other_tokens: bool,
 ) -> Vec<Row> {
     let (expected, shown) = (by_place(reference), by_place(found));
@@ -138,9 +142,9 @@ pub(super) fn rows(
             },
             (None, found) => absent(None, found.copied(), Verdict::NotCompared, "the reference does not have it"),
         };
-        let comparison = match options.allow_different_weights {
-            true => quantised::judge(comparison, place.station, quantised::floor(&found.manifest.weights_dtype)),
-            false => comparison,
+        let comparison = match noise {
+            Some(noise) => quantised::judge(comparison, place.station, noise),
+            None => comparison,
         };
         rows.push(Row {
             name: place.name(),
@@ -151,7 +155,9 @@ pub(super) fn rows(
             local: None,
         });
     }
-    judge_choices(&mut rows, &expected_and_found(&expected, &shown), options);
+    if noise.is_none() {
+        judge_choices(&mut rows, &expected_and_found(&expected, &shown));
+    }
     mark_downstream(&mut rows);
     if let Some(insight) = options.insight {
         let step = insight.steps(found);
@@ -164,7 +170,13 @@ pub(super) fn rows(
                 let masked = is_masked_station(place);
                 let comparison = compare(Pair { reference: &step, found: found_tensor, tolerance, masked });
                 let numbers = comparison.numbers?;
-                Some(Local { max_abs: numbers.max_abs.value, needed: numbers.needed, verdict: comparison.verdict })
+                let verdict = match noise {
+                    Some(_) if place.station >= Station::Argmax => Verdict::NotCompared,
+                    Some(noise) => quantised::verdict(&numbers, noise.by_itself),
+                    None => comparison.verdict,
+                };
+                let (max_abs, needed, sqnr) = (numbers.max_abs.value, numbers.needed, numbers.sqnr());
+                Some(Local { max_abs, needed, sqnr, verdict })
             });
         }
     }
@@ -235,10 +247,10 @@ fn refine(place: Place, reference: &Tensor, found: &Tensor, comparison: Comparis
 }
 
 /// Another token is excused where the logits could not decide: the reference's margin is within the error of the two.
-fn judge_choices(rows: &mut [Row], logits: &Choices<'_>, options: Options<'_>) {
+fn judge_choices(rows: &mut [Row], logits: &Choices<'_>) {
     let [Some(reference), Some(found)] = logits else { return };
     let agree = rows.iter().any(|row| row.place == Some(SELECTED) && row.comparison.verdict == Verdict::Pass);
-    for row in rows.iter_mut().filter(|_| !options.allow_different_weights) {
+    for row in rows {
         let is_choice = row.place.is_some_and(|place| matches!(place.station, Station::Argmax | Station::GeneratedIds));
         let differs = row.comparison.verdict == Verdict::Differs;
         let Some(numbers) = row.comparison.numbers.as_ref().filter(|_| is_choice) else { continue };

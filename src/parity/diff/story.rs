@@ -6,8 +6,9 @@ use super::super::station::title;
 use super::super::tolerance::{Profile, Rule};
 use super::figures::{long, short};
 use super::formula::formula;
+use super::rows::Local;
 use super::text::TEXT;
-use super::{Diff, First, Location, Outcome, Row, Standing};
+use super::{Diff, First, Location, Noise, Outcome, Row, Standing};
 
 /// The whole of it, with colours; a stream that wants none strips them.
 pub fn tell(diff: &Diff) -> String {
@@ -67,6 +68,14 @@ fn not_comparable(diff: &Diff, text: &mut String) {
 fn parity(diff: &Diff, text: &mut String) {
     let head = paint(AnsiColor::Green.on_default().bold(), "PARITY");
     let agree = diff.count(Standing::Agrees);
+    if let Some(noise) = diff.noise {
+        line(
+            text,
+            &format!("{head}  {agree} {} the signal that is asked for.", plural(agree, "tensor keeps", "tensors keep")),
+        );
+        least(diff, noise, text);
+        return not_compared(diff, text);
+    }
     let worst = diff.rows.iter().filter_map(|row| Some((row, row.comparison.numbers.as_ref()?)));
     let closest = worst
         .filter(|(row, numbers)| row.standing() == Standing::Agrees && numbers.tolerance > 0.0)
@@ -81,6 +90,21 @@ fn parity(diff: &Diff, text: &mut String) {
         text,
         &format!("{head}  {agree} {} within tolerance{closest}.", plural(agree, "tensor agrees", "tensors agree")),
     );
+    not_compared(diff, text);
+}
+
+/// Where least of the signal is left: of whole passes, and of steps on their own inputs.
+fn least(diff: &Diff, noise: Noise, text: &mut String) {
+    let told = |(row, sqnr): (&Row, f64), asked: f64| format!("{sqnr:.1} dB at {}, {asked:.0} dB asked for", row.name);
+    if let Some(found) = diff.least_accumulated() {
+        point(text, "Whole", &format!("{} ({})", told(found, noise.accumulated), noise.reason));
+    }
+    if let Some(found) = diff.least_by_itself() {
+        point(text, "By itself", &told(found, noise.by_itself));
+    }
+}
+
+fn not_compared(diff: &Diff, text: &mut String) {
     let others = diff.count(Standing::NotCompared);
     if others > 0 {
         let names = diff.rows.iter().filter(|row| row.standing() == Standing::NotCompared).map(|row| row.name.as_str());
@@ -146,6 +170,11 @@ fn without_place(diff: &Diff, head: &str, text: &mut String) {
     if diff.text.is_some() {
         line(text, &format!("{head}  first at {}: the generated text, by itself.", bold(TEXT)));
         other_text(diff, text);
+    } else if let Some(noise) = diff.noise
+        && names.is_empty()
+    {
+        line(text, &format!("{head}  a step keeps less of its own inputs' signal than an engine's rounding explains."));
+        return least(diff, noise, text);
     }
     if !names.is_empty() {
         let subject = plural(names.len(), "tensor is missing", "tensors are missing");
@@ -314,11 +343,16 @@ fn table(diff: &Diff, text: &mut String) {
                     format!("  {remark}")
                 };
                 let [max, allowed, needed] = [numbers.max_abs.value, numbers.tolerance, numbers.needed].map(short);
+                let alone = |local: &Local| match diff.noise {
+                    Some(_) if local.max_abs == 0.0 => "exact".to_owned(),
+                    Some(_) => format!("{:.1} dB", local.sqnr),
+                    None => short(local.max_abs),
+                };
                 let local = match (&row.local, isolated) {
                     (Some(local), _) if local.verdict.is_divergence() => {
-                        format!("  {}", paint(AnsiColor::Red.on_default(), &format!("{:>9}", short(local.max_abs))))
+                        format!("  {}", paint(AnsiColor::Red.on_default(), &format!("{:>9}", alone(local))))
                     }
-                    (Some(local), _) => format!("  {:>9}", short(local.max_abs)),
+                    (Some(local), _) => format!("  {:>9}", alone(local)),
                     (None, true) => format!("  {:>9}", "–"),
                     (None, false) => String::new(),
                 };

@@ -44,9 +44,10 @@ pub fn linear_columns(x: &Tensor, weight: &Weight, bias: &Weight, columns: Range
             *w = f64::from(*weight);
         }
         for (out, x) in out.values.chunks_exact_mut(count).zip(x.values.chunks_exact(depth)) {
-            let x = x[k];
-            for (out, w) in out.iter_mut().zip(&w) {
-                *out += x * w;
+            let (x, mut n) = (x[k], 0);
+            while n < count {
+                out[n] += x * w[n];
+                n += 1;
             }
         }
     }
@@ -115,21 +116,35 @@ pub fn add(x: &Tensor, y: &Tensor) -> Tensor {
 
 /// x · Wᵀ, as a head and every linear layer of Llama have it: [T, N]. x: [T, K], weight: [N, K]
 pub fn product(x: &Tensor, weight: &Weight) -> Tensor {
-    const LANES: usize = 8; // sums side by side, which a compiler may not make of one
     let [columns, width] = [weight.shape()[0], weight.shape()[1]];
     let mut out = Tensor::zeros(&[x.shape[0], columns]);
-    let mut w = vec![0.0; width];
     for (n, row) in weight.values().chunks_exact(width).enumerate() {
-        w.iter_mut().zip(row).for_each(|(w, row)| *w = f64::from(*row));
         for (t, x) in x.values.chunks_exact(width).enumerate() {
-            let mut sums = [0.0; LANES];
-            for (x, w) in x.chunks(LANES).zip(w.chunks(LANES)) {
-                sums.iter_mut().zip(x).zip(w).for_each(|((sum, x), w)| *sum += x * w);
-            }
-            out.values[t * columns + n] = sums.iter().sum();
+            out.values[t * columns + n] = dot(x, row);
         }
     }
     out
+}
+
+/// Σ x · w. Plain loops: this is where the reference's time goes, also in a build that optimises little.
+fn dot(x: &[f64], w: &[f32]) -> f64 {
+    const LANES: usize = 8; // sums side by side, which a compiler may not make of one
+    let (mut sums, mut at) = ([0.0; LANES], 0);
+    while at + LANES <= x.len() {
+        let (x, w) = (&x[at..at + LANES], &w[at..at + LANES]);
+        let mut lane = 0;
+        while lane < LANES {
+            sums[lane] += x[lane] * f64::from(w[lane]);
+            lane += 1;
+        }
+        at += LANES;
+    }
+    let whole = at;
+    while at < x.len() {
+        sums[at - whole] += x[at] * f64::from(w[at]);
+        at += 1;
+    }
+    sums.iter().sum()
 }
 
 /// Row t of logits: [T, V]
