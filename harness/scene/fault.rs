@@ -1,7 +1,5 @@
 //! A mistake put into the reference: where it shows, and what the diagnosis calls it.
 
-use std::sync::LazyLock;
-
 use include_dir::{Dir, include_dir};
 
 use super::Scene;
@@ -13,8 +11,7 @@ use crate::parity::Capture;
 use crate::parity::diagnose::{self, Diagnosis, diagnose};
 use crate::parity::diff::text::TEXT;
 use crate::parity::diff::{Options, diff};
-use crate::parity::faults::revealing::TrialError;
-use crate::parity::faults::{Entry, Fault, Kill, Outcome, Prepared};
+use crate::parity::faults::{Fault, Outcome, kills};
 use crate::parity::oracle::Model;
 
 /// Captures of transformers with a mistake each, and one without.
@@ -113,7 +110,8 @@ impl Scene {
     pub fn inject(&mut self, slug: &str) -> Result<(), Finding> {
         let entry = Fault::all().find(|entry| entry.slug() == slug);
         let entry = entry.ok_or_else(|| Finding::error("a fault of the catalogue", slug))?;
-        self.kills = kills(entry)?;
+        let kills = kills(entry).map_err(|error| Finding::error("the reference with a fault", error.to_string()))?;
+        self.kills = kills.to_vec();
         Ok(())
     }
 
@@ -154,12 +152,4 @@ impl Scene {
         }
         self.kills.first().map(|_| ()).ok_or_else(|| Finding::error("a fault in the reference", "none was put in"))
     }
-}
-
-/// The models and their right runs, which all cases share.
-static PREPARED: LazyLock<Result<Prepared, TrialError>> = LazyLock::new(Prepared::new);
-
-fn kills(entry: &'static Entry) -> Result<Vec<Kill>, Finding> {
-    let problem = |error: &TrialError| Finding::error("the reference with a fault", error.to_string());
-    PREPARED.as_ref().map_err(problem)?.kills(entry).map_err(|error| problem(&error))
 }

@@ -27,7 +27,7 @@ pub const TESTS: &[(&str, fn())] = &[
 const THREE: [Fault; 3] = [Fault::QkvBiasesZeroed, Fault::RotaryAdjacentPairs, Fault::ByteTableMissing];
 
 /// What captures of others may be without, and what a trace is then harder to read without.
-const OPTIONAL: [&str; 8] = [
+const OPTIONAL: [&str; 11] = [
     "cp00.embed",
     "cp02.q_rope",
     "cp02.k_rope",
@@ -35,6 +35,9 @@ const OPTIONAL: [&str; 8] = [
     "cp05.probs",
     "cp05.merged",
     "cp06.ln_2",
+    "cp06.gate",
+    "cp06.up",
+    "cp06.swiglu",
     "cp07.attn_residual",
 ];
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,9 +20,10 @@ use crate::harness::selection::{BuiltInBackend, TargetKind, TargetRequest};
 use crate::harness::session::Session;
 use crate::harness::verdict::Verdict;
 use crate::harness::writers::human::block;
-use crate::harness::writers::kill_matrix::lines;
+use crate::harness::writers::kill_matrix::{lines, page};
 use crate::harness::writers::{Desk, News, Reporter};
 use crate::parity::faults::kill_matrix;
+use crate::parity::report::Page;
 use crate::steps::World;
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,9 @@ pub struct Flags {
     /// How many trials at a time: most of a trial is waiting
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
+    /// Write the kill matrix as a page as well
+    #[arg(long, value_name = "FILE.html", conflicts_with = "names")]
+    report: Option<PathBuf>,
 }
 
 /// A case may take as long; a trial inside it takes less.
@@ -188,7 +193,7 @@ fn carry_out(flags: &Flags) -> Result<Exit, Exit> {
         told(count(Kind::Honest)),
         since.elapsed().as_secs_f64()
     );
-    let faults = if flags.names.is_empty() { kill_faults(&mut out)? } else { true };
+    let faults = if flags.names.is_empty() { kill_faults(&mut out, flags.report.as_deref())? } else { true };
     let held = |outcome: &CaseOutcome| outcome.verdict == Verdict::Pass;
     let whole = played.outcomes.len() == planned && played.outcomes.iter().all(held);
     let complete = !flags.names.is_empty() || without_case.is_empty();
@@ -196,7 +201,7 @@ fn carry_out(flags: &Flags) -> Result<Exit, Exit> {
 }
 
 /// Every numeric fault in the reference, and where it was caught; whether all were.
-fn kill_faults(out: &mut impl Write) -> Result<bool, Exit> {
+fn kill_faults(out: &mut impl Write, report: Option<&Path>) -> Result<bool, Exit> {
     let since = Instant::now();
     let matrix = kill_matrix().map_err(|problem| {
         super::complain(&problem);
@@ -212,6 +217,13 @@ fn kill_faults(out: &mut impl Write) -> Result<bool, Exit> {
         matrix.kills.iter().map(|kill| &kill.model).collect::<BTreeSet<_>>().len(),
         since.elapsed().as_secs_f64()
     );
+    if let Some(path) = report {
+        let page = Page { title: "llorch selftest".to_owned(), kills: Some(page(&matrix)), ..Page::default() };
+        std::fs::write(path, page.html()).map_err(|problem| {
+            eprintln!("llorch: --report: failed to write {}: {problem}", path.display());
+            Exit::Usage
+        })?;
+    }
     Ok(missed == 0)
 }
 

@@ -206,5 +206,9 @@ pub fn is_optional(station: Station) -> bool {
             | Station::Merged
             | Station::LayerNorm2
             | Station::AttentionResidual
+            // of a gated layer, whose names nobody is bound to
+            | Station::Gate
+            | Station::Up
+            | Station::GatedProduct
     )
 }

@@ -76,6 +76,16 @@ pub enum Reveal {
 }
 
 impl Reveal {
+    pub const ALL: [Reveal; 7] = [
+        Reveal::Ordinary,
+        Reveal::SmallVariance,
+        Reveal::SecondChunk,
+        Reveal::SquareScores,
+        Reveal::Tie,
+        Reveal::LargeLogits,
+        Reveal::Blank,
+    ];
+
     pub fn phrase(self) -> &'static str {
         match self {
             Reveal::Ordinary => "any prompt",

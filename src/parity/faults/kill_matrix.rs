@@ -2,7 +2,7 @@
 //! station that it does not act on, and under its own name.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{LazyLock, OnceLock};
 
 use super::revealing::{Trial, TrialError, trials};
 use super::{Entry, Fault, Injected, Injection, Reveal};
@@ -28,6 +28,8 @@ pub struct Kill {
     pub model: String,
     /// The checkpoints of whose tensors some differ, 1 to 12.
     pub differing: Vec<u8>,
+    /// How far off each tensor is, in tolerances.
+    pub errors: Vec<(Place, f64)>,
     /// The first tensor that differs, and the one that the catalogue names.
     pub first: Option<String>,
     pub expected: String,
@@ -62,43 +64,48 @@ impl Kill {
 }
 
 /// Injects every fault of the catalogue, in its first variant, into models of several shapes of each family that has it.
-pub fn kill_matrix() -> Result<KillMatrix, TrialError> {
-    let prepared = Prepared::new()?;
-    let kills: Result<Vec<_>, _> = Fault::all().map(|entry| prepared.kills(entry)).collect();
-    Ok(KillMatrix { kills: kills?.concat() })
+pub fn kill_matrix() -> Result<KillMatrix, &'static TrialError> {
+    let all: Result<Vec<_>, _> = Fault::all().map(kills).collect();
+    Ok(KillMatrix { kills: all?.concat() })
 }
 
-/// The models of a kill matrix on the inputs that reveal, each with its right run.
-pub struct Prepared {
-    trials: Vec<Trial>,
-    runs: Mutex<BTreeMap<(usize, u8), Arc<(Trial, Run)>>>,
+/// What became of one fault, in its first variant, in every model that can have it.
+pub fn kills(entry: &'static Entry) -> Result<&'static [Kill], &'static TrialError> {
+    SHARED.as_ref()?.kills(entry)
 }
 
-impl Prepared {
-    pub fn new() -> Result<Self, TrialError> {
-        Ok(Self { trials: trials()?, runs: Mutex::default() })
-    }
+/// A matrix is the same whenever it is computed, and several cases want a part of it.
+static SHARED: LazyLock<Result<Shared, TrialError>> = LazyLock::new(Shared::new);
 
-    /// A fault, in its first variant, in every model that can have it.
-    pub fn kills(&self, entry: &'static Entry) -> Result<Vec<Kill>, TrialError> {
-        let can = |(_, trial): &(usize, &Trial)| entry.applies(&trial.model());
-        let one = |(number, _)| {
-            let prepared = self.run(number, entry.reveal)?;
-            Ok(kill(entry, 0, &prepared.0, &prepared.1)?)
-        };
-        self.trials.iter().enumerate().filter(can).map(one).collect()
-    }
+struct Shared {
+    /// A model on one of the inputs that reveal, with its right run.
+    prepared: BTreeMap<(usize, u8), (Trial, Run)>,
+    kills: BTreeMap<Fault, OnceLock<Result<Vec<Kill>, TrialError>>>,
+}
 
-    fn run(&self, number: usize, reveal: Reveal) -> Result<Arc<(Trial, Run)>, OracleError> {
-        let known = || self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(run) = known().get(&(number, reveal as u8)) {
-            return Ok(Arc::clone(run));
+impl Shared {
+    fn new() -> Result<Self, TrialError> {
+        let mut prepared = BTreeMap::new();
+        for (number, trial) in trials()?.into_iter().enumerate() {
+            for reveal in Reveal::ALL {
+                let trial = trial.revealing(reveal)?;
+                let honest = run(&trial.model(), &trial.request(true), &Honest)?;
+                prepared.insert((number, reveal as u8), (trial, honest));
+            }
         }
-        let trial = self.trials[number].revealing(reveal)?;
-        let honest = run(&trial.model(), &trial.request(true), &Honest)?;
-        let prepared = Arc::new((trial, honest));
-        known().insert((number, reveal as u8), Arc::clone(&prepared));
-        Ok(prepared)
+        let kills = Fault::all().map(|entry| (entry.fault, OnceLock::new())).collect();
+        Ok(Self { prepared, kills })
+    }
+
+    fn kills(&self, entry: &'static Entry) -> Result<&[Kill], &TrialError> {
+        let can = |((_, reveal), (trial, _)): &(&(usize, u8), &(Trial, Run))| {
+            *reveal == entry.reveal as u8 && entry.applies(&trial.model())
+        };
+        let made = || {
+            let on = |(_, (trial, honest)): (_, &(Trial, Run))| Ok(kill(entry, 0, trial, honest)?);
+            self.prepared.iter().filter(can).map(on).collect()
+        };
+        self.kills[&entry.fault].get_or_init(made).as_ref().map(Vec::as_slice)
     }
 }
 
@@ -108,7 +115,8 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
     let injection = Injection { fault: entry.fault, layer: None, variant };
     let faulty = run(&model, &trial.request(true), &Injected::from(injection))?;
     let (reference, found) = (honest.capture(&model), in_f32(faulty.capture(&model)));
-    let differing = differing(&reference, &found);
+    let errors = errors(&reference, &found);
+    let differing: Vec<Place> = errors.iter().filter(|(_, error)| *error > 1.0).map(|(place, _)| *place).collect();
     // The text is no tensor: where it alone differs, it is what shows the fault.
     let other_text = reference.manifest.generated_text != found.manifest.generated_text;
     let first = differing.first().map(|place| place.name()).or_else(|| other_text.then(|| TEXT.to_owned()));
@@ -142,6 +150,7 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
         variant,
         model: trial.name.clone(),
         differing: checkpoints,
+        errors,
         first,
         expected,
         outcome,
@@ -161,23 +170,36 @@ pub fn in_f32(mut capture: Capture) -> Capture {
 
 /// The places whose tensors are not within their tolerance, in the order of execution.
 pub fn differing(reference: &Capture, found: &Capture) -> Vec<Place> {
+    let beyond = |(place, error): (Place, f64)| (error > 1.0).then_some(place);
+    errors(reference, found).into_iter().filter_map(beyond).collect()
+}
+
+/// How far off each tensor of the reference is, as a multiple of its tolerance: infinitely, where it is missing or no number.
+fn errors(reference: &Capture, found: &Capture) -> Vec<(Place, f64)> {
     let mut places: Vec<Place> = reference.tensors.keys().filter_map(|name| Place::of_name(name)).collect();
     places.sort();
     let logits = reference.tensors.get("cp09.logits");
     let largest = logits.map_or(1.0, |logits| logits.to_f64().iter().fold(1.0, |a: f64, b| a.max(b.abs())));
-    places.retain(|place| {
+    let error = |place: Place| {
         let (Some(a), Some(b)) = (reference.tensors.get(&place.name()), found.tensors.get(&place.name())) else {
-            return true;
+            return f64::INFINITY;
         };
-        let rule = tolerance(*place, Profile::Exact, LogitScale { largest }).rule;
+        if a.shape != b.shape {
+            return f64::INFINITY;
+        }
+        let rule = tolerance(place, Profile::Exact, LogitScale { largest }).rule;
         let masked = |x: f64| x < -1e30;
-        let within = |(a, b): (&f64, &f64)| {
+        let error = |(a, b): (&f64, &f64)| {
             let same = a == b || (a.is_nan() && b.is_nan()) || (masked(*a) && masked(*b));
-            same || (a.is_finite() && (a - b).abs() <= rule.allowed(*a))
+            match (a - b).abs() / rule.allowed(*a) {
+                _ if same => 0.0,
+                error if a.is_finite() && error.is_finite() => error,
+                _ => f64::INFINITY,
+            }
         };
-        a.shape != b.shape || !a.to_f64().iter().zip(b.to_f64().iter()).all(within)
-    });
-    places
+        a.to_f64().iter().zip(b.to_f64().iter()).map(error).fold(0.0, f64::max)
+    };
+    places.into_iter().map(|place| (place, error(place))).collect()
 }
 
 /// A place that is wrong on its own inputs, and on which the fault does not act.

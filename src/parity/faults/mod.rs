@@ -16,7 +16,7 @@ use super::oracle::Model;
 pub use catalogue::{CATALOGUE, EQUIVALENT};
 pub use entry::{Entry, Equivalent, Family, Reveal};
 pub use inject::{Injected, Injection, without_table};
-pub use kill_matrix::{Kill, KillMatrix, Outcome, Prepared, differing, in_f32, kill, kill_matrix};
+pub use kill_matrix::{Kill, KillMatrix, Outcome, differing, in_f32, kill, kill_matrix, kills};
 
 /// The name of a mistake in the code; [`Fault::entry`] has the one for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
