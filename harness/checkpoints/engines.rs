@@ -38,7 +38,7 @@ pub fn take() -> Vec<Compared> {
 /// What an engine computed: whole, or as a golden keeps it.
 enum Shown {
     Whole(Capture),
-    Golden(Box<Golden>),
+    Golden(Golden),
 }
 
 /// Every station that both show is within its tolerance.
@@ -114,7 +114,7 @@ fn shown(engine: &str, subject: &Subject, like: &Capture) -> Result<Shown, Findi
             let captured = llama_cpp::capture(&model(ModelFormat::Gguf)?, ids, &options);
             captured.map(Shown::Whole).map_err(|error| Finding::fail("a capture of llama.cpp", error.to_string()))
         }
-        golden => Ok(Shown::Golden(Box::new(subject.golden(golden)?))),
+        golden => subject.golden(golden).map(Shown::Golden),
     }
 }
 

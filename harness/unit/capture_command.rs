@@ -76,7 +76,8 @@ fn refusals() {
         (&new, &["--tokens", "1,x"], 2, "x"),
         (&new, &["--tokens", "999999"], 2, "999999"),
         (&new, &["--steps", "2049"], 2, "2048"),
-        (&new, &["--engine", "llama.cpp"], 2, "llama-cpp"),
+        // Where it is built in, it reads GGUF.
+        (&new, &["--engine", "llama.cpp"], 2, if cfg!(feature = "llama-cpp") { "GGUF" } else { "llama-cpp" }),
         (&new, &["--engine", "transformers", "--script", "/nowhere/script.py"], 2, "--script"),
         (&new, &["--engine", "transformers", "--script", script, "--python", "/nowhere/python"], 2, "--python"),
         (&new, &["--engine", "transformers", "--script", script, "--python", "false"], 1, "ended with"),

@@ -37,7 +37,9 @@ impl<E: WatchedEngine> ModelBackend<E> {
         self.require_memory(ids.len(), job.max_tokens, scope)
             .map_err(|problem| BackendError::Internal(problem.to_string()))?;
         let recorder = Some(Recorder::within(scope));
-        *self.engine.watch() = Watch { recorder, ..self.watch(job) };
+        let mut watch = self.watch(job);
+        watch.recorder = recorder;
+        *self.engine.watch() = watch;
         let generation = self.generate(job, sink, cancel)?;
         let captured = self.captured(job, &ids, Some(&generation.ids));
         let nothing = || BackendError::Internal("the job computed nothing that could be captured".to_owned());

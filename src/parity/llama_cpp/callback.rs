@@ -106,6 +106,9 @@ impl Recorder {
 
     /// After a pass: what went wrong in it.
     pub fn end(&mut self) -> Result<(), LlamaCppError> {
+        if let Some(log) = &mut self.log {
+            log.tell();
+        }
         self.error.take().map_or(Ok(()), Err)
     }
 
@@ -226,7 +229,7 @@ impl Recorder {
     }
 
     fn keep(&mut self, station: Station, layer: usize, shape: &[usize], values: Vec<f32>) {
-        if let Some(log) = &self.log {
+        if let Some(log) = &mut self.log {
             log.record(station, layer, self.positions - self.tokens, shape, &values);
         }
         if self.captures(station, layer) {
@@ -351,7 +354,8 @@ unsafe fn of_node(recorder: &mut Recorder, tensor: *mut ggml_tensor, ask: bool) 
     };
     let named = |source: Option<&ggml_tensor>| source.map(|source| name(&source.name)).unwrap_or_default();
     let look = Look { name: &named(Some(node)), operation: node.op, first: &named(first), second: &named(second) };
-    let Some((shows, layer)) = meaning(&look) else { return Ok(!ask) };
+    let is_gated = matches!(recorder.configuration, Configuration::Llama(_));
+    let Some((shows, layer)) = meaning(&look, is_gated) else { return Ok(!ask) };
     if ask {
         return Ok(recorder.wants(shows, layer));
     }

@@ -11,6 +11,8 @@ use crate::parity::log::{Entry, Meta, Settings, Writer, checkpoint};
 pub struct Log {
     writer: Writer,
     source: Arc<str>,
+    /// Of several nodes that mean the same the last is told: a sum with a bias, after the product.
+    pending: Option<Entry>,
 }
 
 impl Log {
@@ -31,11 +33,22 @@ impl Log {
             ..Meta::default()
         };
         let refused = |source| LlamaCppError::Log { file: Path::display(&settings.file).to_string(), source };
-        Ok(Log { writer: Writer::start(settings, meta).map_err(refused)?, source })
+        Ok(Log { writer: Writer::start(settings, meta).map_err(refused)?, source, pending: None })
     }
 
-    pub fn record(&self, station: Station, layer: usize, token_idx: usize, shape: &[usize], values: &[f32]) {
+    pub fn record(&mut self, station: Station, layer: usize, token_idx: usize, shape: &[usize], values: &[f32]) {
         let (checkpoint, shape, values) = (checkpoint(station), shape.to_vec(), values.to_vec());
-        self.writer.record(Entry { checkpoint, layer, token_idx, shape, values, source: self.source.clone() });
+        let same = |before: &Entry| (before.checkpoint.as_str(), before.layer) == (checkpoint.as_str(), layer);
+        if !self.pending.as_ref().is_some_and(same) {
+            self.tell();
+        }
+        self.pending = Some(Entry { checkpoint, layer, token_idx, shape, values, source: self.source.clone() });
+    }
+
+    /// At the end of a pass, and before another tensor.
+    pub fn tell(&mut self) {
+        if let Some(entry) = self.pending.take() {
+            self.writer.record(entry);
+        }
     }
 }

@@ -32,7 +32,7 @@ pub struct Look<'a> {
 }
 
 /// A node's meaning and its layer. Of several nodes that mean the same, the last is it: a sum with a bias after the product.
-pub fn meaning(node: &Look) -> Option<(Shows, usize)> {
+pub fn meaning(node: &Look, is_gated: bool) -> Option<(Shows, usize)> {
     use Shows::{Gelu, Heads, Probabilities, Rows, Scores, Values};
     let whole = match node.name {
         // GPT-2 adds positions to what it looked up; the others have the looked up alone.
@@ -68,7 +68,8 @@ pub fn meaning(node: &Look) -> Option<(Shows, usize)> {
         "ffn_up_b" => Rows(Station::FeedForwardHidden),
         "ffn_gelu" => Gelu,
         "ffn_gate" => Rows(Station::Gate),
-        "ffn_up" => Rows(Station::Up),
+        // of GPT-2 this is a product without its bias
+        "ffn_up" if is_gated => Rows(Station::Up),
         "ffn_swiglu" => Rows(Station::GatedProduct),
         "ffn_out" => Rows(Station::FeedForwardOutput),
         "l_out" => Rows(Station::BlockOutput),
