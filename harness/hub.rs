@@ -148,6 +148,15 @@ impl Served {
         Served { name, bytes, is_large, tag }
     }
 
+    /// As a repository's head has it, asked for with `blobs=true`.
+    fn sibling(&self) -> Value {
+        let mut entry = json!({ "rfilename": self.name, "size": self.bytes.len(), "blobId": self.tag[..40] });
+        if self.is_large {
+            entry["lfs"] = json!({ "sha256": self.tag, "size": self.bytes.len(), "pointerSize": 134 });
+        }
+        entry
+    }
+
     fn listed(&self) -> Value {
         let mut entry = json!({ "type": "file", "path": self.name, "size": self.bytes.len(), "oid": self.tag[..40] });
         if self.is_large {
@@ -165,7 +174,7 @@ impl Shared {
         lock(&self.asked).push(asked.clone());
         let (repo, path) = (&self.repo, asked.path.split('?').next().unwrap_or_default());
         if path == format!("/api/models/{repo}/revision/main") || path == format!("/api/models/{repo}") {
-            let siblings: Vec<Value> = self.files.iter().map(|file| json!({ "rfilename": file.name })).collect();
+            let siblings: Vec<Value> = self.files.iter().map(Served::sibling).collect();
             return json_answer(&mut socket, &json!({ "id": repo, "sha": COMMIT, "siblings": siblings, "tags": [] }));
         }
         if path == format!("/api/models/{repo}/tree/{COMMIT}") {

@@ -4,7 +4,7 @@ Feature: Admission
 
   @case:orchestrator/admission/1 @LL-O-010 @must
   Scenario: Tasks of one priority run in the order in which they were admitted
-    Given a chain with the worker "5 ms"
+    Given a chain with the worker "15 ms"
     When tasks are submitted as "first, second, third, fourth" with
       | field      | value |
       | max_tokens | 20    |
@@ -94,7 +94,8 @@ Feature: Admission
     Given the setting ORCHD_ADMISSION_CAPACITY is "-1"
     And a chain with the worker "1 ms"
     When tasks are submitted as "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
-    And "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12" have ended
+    Then the answer is 202
+    When "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12" have ended
     Then "/metrics" shows:
       | pointer               | value  |
       | /tasks_enqueued_total | 12     |

@@ -160,7 +160,9 @@ Feature: The stream of a task
   @case:orchestrator/stream/12 @LL-O-026 @must
   Scenario: A task whose worker has said nothing yet is cancelled, by the other way to say so
     Given a chain with the worker "1500 ms"
-    When a task is submitted as "thinking"
+    When a task is submitted as "thinking" with
+      | field      | value |
+      | max_tokens | 2     |
     Then soon the task "thinking" shows:
       | pointer | value     |
       | /state  | "running" |
@@ -174,3 +176,14 @@ Feature: The stream of a task
     And soon "/v2/pools/pool-a/health" shows:
       | pointer     | value |
       | /slots_free | 1     |
+
+  @case:orchestrator/stream/13 @LL-O-020 @must
+  Scenario: Events that leave together are the same events
+    Given the setting ORCHD_SSE_MICROBATCH is "true"
+    And a chain with the worker "1 ms"
+    When a task is submitted as "whole" with
+      | field      | value |
+      | max_tokens | 60    |
+    And "whole" has ended
+    Then the stream "whole" obeys every rule
+    And the stream "whole" can be resumed after each of its events

@@ -108,7 +108,7 @@ Feature: A task, from the client to the worker and back
     Given a chain with the worker "20 ms"
     When a task is submitted as "running" with
       | field       | value |
-      | max_tokens  | 2000  |
+      | max_tokens  | 200   |
       | deadline_ms | 1200  |
     And the first token of "running" has arrived
     And a task is submitted as "waiting" with

@@ -78,6 +78,7 @@ Feature: Mistakes of an orchestrator that the harness catches
       | duplicate-accepted     | orchestrator/admission/9           |
       | budget-dropped         | orchestrator/admission/11          |
       | placement-ignored      | orchestrator/placement/2/pool-b    |
+      | steps-untold           | orchestrator/preparation/1/whole   |
 
   @case:selftest/chain/story @LL-S-006 @must
   Scenario Outline: A mistake in access, logs and counters is caught: <mistake>
@@ -119,3 +120,63 @@ Feature: Mistakes of an orchestrator that the harness catches
       | reload-ignored         | pool/nodes/5                     |
       | purge-ignored          | pool/nodes/6                     |
       | state-lost             | orchestrator/failure/4/is_killed |
+
+  @case:selftest/chain/cases @LL-S-006 @must
+  Scenario Outline: Every other case catches a mistake too: <case>
+    Given an orchestrator that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | case                                  | mistake               |
+      | orchestrator/access/3                 | one-token-only        |
+      | orchestrator/access/4                 | any-token             |
+      | orchestrator/admission/1              | second-waits          |
+      | orchestrator/admission/4              | drop-said-cancelled   |
+      | orchestrator/admission/10             | absent-admitted       |
+      | orchestrator/admission/12             | bound-at-eight        |
+      | orchestrator/admission/13             | budget-said-deadline  |
+      | orchestrator/failure/2                | place-untrue          |
+      | orchestrator/failure/3                | reset-said-internal   |
+      | orchestrator/failure/6                | state-lost            |
+      | orchestrator/failure/7                | reset-said-internal   |
+      | orchestrator/failure/8                | timeout-said-internal |
+      | orchestrator/failure/9                | reset-said-internal   |
+      | orchestrator/placement/1              | place-untrue          |
+      | orchestrator/placement/3/no_such_pool | placement-ignored     |
+      | orchestrator/placement/4              | placement-ignored     |
+      | orchestrator/placement/8              | context-untold        |
+      | orchestrator/placement/9/round-robin  | place-untrue          |
+      | orchestrator/placement/10             | place-untrue          |
+      | orchestrator/placement/11/avoided     | placement-ignored     |
+      | orchestrator/placement/12             | drain-ignored         |
+      | orchestrator/preparation/1/whole      | steps-never-done      |
+      | orchestrator/preparation/2            | absent-said-internal  |
+      | orchestrator/preparation/3/never      | policy-ignored        |
+      | orchestrator/preparation/4            | catalog-forgets       |
+      | orchestrator/story/8                  | tokens-doubled        |
+      | orchestrator/story/9/ORCHD_ADDR       | setting-unnamed       |
+      | orchestrator/story/10/open-to-all     | setting-unnamed       |
+      | orchestrator/stream/2                 | resume-skips-one      |
+      | orchestrator/stream/12                | cancel-ignored        |
+      | orchestrator/stream/13                | resume-from-start     |
+      | orchestrator/tasks/2                  | seed-dropped          |
+      | orchestrator/tasks/5                  | end-without-seed      |
+      | orchestrator/tasks/8                  | hint-dropped          |
+      | pool/nodes/1                          | rewrite-not-followed  |
+      | pool/nodes/2                          | readiness-sticks      |
+      | pool/nodes/3                          | failure-untold        |
+      | pool/nodes/7                          | orphan-left           |
+      | pool/nodes/8/POOL_MANAGERD_ADDR       | setting-unnamed       |
+
+  @case:selftest/chain/storm @LL-S-006 @must @serial
+  Scenario Outline: A storm shows a mistake: <mistake>
+    Given an orchestrator that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake             | case                                    |
+      | state-lost          | orchestrator/failure/5/the_orchestrator |
+      | orphan-left         | orchestrator/failure/5/a_pool_manager   |
+      | frame-dropped       | orchestrator/failure/5/a_worker         |

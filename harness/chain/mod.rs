@@ -3,10 +3,11 @@
 //! dropped.
 //!
 //! `plan` says of what it consists, `daemon` is one process, `tasks` is the client, `rules` judges what a client was sent,
-//! `relay` stands in front of an orchestrator and makes one of the `mistakes`, `engine` speaks as `llama-server` does, `llama` is a real one, and
-//! `storm` kills at random under load.
+//! `relay` stands in front of an orchestrator and makes one of the `mistakes`, in streams by way of `edits`, `engine` speaks as
+//! `llama-server` does, `llama` is a real one, and `storm` kills at random under load.
 
 pub mod daemon;
+mod edits;
 pub mod engine;
 pub mod llama;
 pub mod mistakes;
@@ -26,7 +27,7 @@ use serde_json::{Value, json};
 use super::Finding;
 use super::http::{self, Answer, Base, Request};
 use super::log::Log;
-use super::process::{Command, Signal};
+use super::process::{Command, Process, Signal};
 use super::selection::ModelFormat;
 use super::tiny_model;
 use daemon::Daemon;
@@ -46,6 +47,8 @@ pub struct Chain {
     /// What the workers run on.
     pub models: Models,
     relay: Option<Relay>,
+    /// A worker that nobody ends, where that is the mistake.
+    _orphan: Option<Process>,
     /// What a client shows.
     token: Option<String>,
     node_token: Option<String>,
@@ -92,18 +95,27 @@ impl Chain {
             .arguments(["orchestratord".to_owned(), "--config".to_owned(), configuration.display().to_string()])
             .variable("ORCHD_STATE_DIR", &folder.path().join("state").display().to_string());
         command.environment.extend(plan.settings.iter().cloned());
+        if slip == Some(Slip::PolicyIgnored) {
+            command = command.variable("ORCHD_PROVISIONING_ALLOW", "any");
+        }
         command.directory = Some(folder.path().to_owned());
         let orchestrator = Daemon::start("the orchestrator", "ORCHD_ADDR", command)?;
         let relay = slip.map(|slip| Relay::start(orchestrator.base(), slip)).transpose()?;
+        let orphan = slip.filter(|slip| *slip == Slip::OrphanLeft).map(|_| orphan(llorch, &models)).transpose()?;
         let first = |name: &str| plan.setting(name).and_then(|text| Some(text.split(',').next()?.trim().to_owned()));
         let token = first("LLORCH_API_TOKEN");
         let node_token = first("LLORCH_NODE_TOKEN").or_else(|| token.clone());
         let (nodes, llorch) = (BTreeMap::new(), llorch.to_owned());
-        let mut chain = Chain { orchestrator, nodes, models, relay, token, node_token, plan, llorch, folder };
+        let mut chain =
+            Chain { orchestrator, nodes, models, relay, _orphan: orphan, token, node_token, plan, llorch, folder };
         for node in chain.plan.nodes.clone() {
             chain.add_node(&node)?;
         }
-        chain.wait_until_ready()?;
+        let ready = chain.wait_until_ready();
+        // A mistake is to be caught by what the case checks, not by there being no chain to check.
+        ready.map_err(
+            |finding| if slip.is_some() { Finding::error(finding.expected, finding.found) } else { finding },
+        )?;
         Ok(chain)
     }
 
@@ -130,8 +142,13 @@ impl Chain {
         Ok(())
     }
 
-    /// Waits until the orchestrator counts every slot of the plan as free.
+    /// Waits until the orchestrator has heard of every pool, and counts every slot of the plan as free.
     pub fn wait_until_ready(&self) -> Result<(), Finding> {
+        for node in self.plan.nodes.iter().filter(|node| node.workers.is_empty()) {
+            let pool = format!("/nodes/{}/pools/{}", node.name, node.pool);
+            let what = format!("{} of node {}", node.pool, node.name);
+            self.wait_for("/v2/nodes", &what, |nodes| pointed(nodes, &pool).map(drop))?;
+        }
         for node in self.plan.nodes.iter().filter(|node| !node.workers.is_empty()) {
             let slots = json!(node.workers.len());
             let pool = format!("/nodes/{}/pools/{}", node.name, node.pool);
@@ -284,6 +301,13 @@ impl Chain {
     pub fn evidence(&self, finding: Finding) -> Finding {
         self.nodes.values().fold(self.orchestrator.evidence(finding), |finding, node| node.evidence(finding))
     }
+}
+
+/// What a pool manager would leave that does not tie its workers to itself.
+fn orphan(llorch: &Path, models: &Models) -> Result<Process, Finding> {
+    let path = models.paced.trim_start_matches("file:");
+    let words = ["llorch-cpud", "--backend", "stub", "--model", path];
+    Process::spawn(Command::new(llorch).arguments(words)).map_err(|error| Finding::error("a worker", error.to_string()))
 }
 
 /// A JSON pointer that may also name an item of a list by its id: `/nodes/a/pools/pool-a/leases`.

@@ -128,6 +128,10 @@ impl NodePlan {
                 "pool_id": self.pool, "model_ref": worker.model(models), "backend": worker.backend(), "supervise": true,
             }));
         }
-        json!({ "programs": programs, "workers": workers, "engine": { "flags": ONE_THREAD } })
+        // Who may fetch is the orchestrator's to say.
+        let provisioning = json!({ "allow": "any" });
+        json!({
+            "programs": programs, "workers": workers, "engine": { "flags": ONE_THREAD }, "provisioning": provisioning,
+        })
     }
 }

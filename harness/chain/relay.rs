@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::edits::{Edits, add};
 use super::mistakes::Slip;
 use crate::harness::Finding;
 use crate::harness::http::wire::Exchange;
@@ -16,7 +17,7 @@ use crate::harness::http::{self, Answer, Base, Request};
 use crate::harness::log::Log;
 use crate::harness::scripted::http_server::{self, Connection, Response, disconnected};
 use crate::harness::scripted::options::Script;
-use crate::harness::sse::{Frame, Parser};
+use crate::harness::sse::Parser;
 
 /// No exchange through a relay takes longer.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -71,6 +72,10 @@ struct Seen {
     task: Map<String, Value>,
     cancelled: Vec<String>,
     scrapes: u32,
+    /// Tasks that were asked for.
+    tasks: u32,
+    /// Pools that were ready once.
+    ready: Vec<String>,
 }
 
 impl Relay {
@@ -139,6 +144,11 @@ impl Front {
         if asked.path == "/v2/tasks" {
             self.edit_task(&mut request);
         }
+        if self.slip == Slip::FailureUntold && asked.path.ends_with("/heartbeat") {
+            let mut body = request.body_json().unwrap_or_default();
+            body["failures"] = Value::Null;
+            request.body = Some(body.to_string().into_bytes());
+        }
         if self.slip == Slip::ResumeRunsAgain && request.headers.get("last-event-id").is_some() {
             let again = self.run_again();
             resumed = again.as_ref().map(|id| format!("/v2/tasks/{id}/events"));
@@ -181,16 +191,17 @@ impl Front {
                 (Slip::ResumeSkipsOne, "last-event-id") => {
                     value.parse::<u64>().unwrap_or(0).saturating_add(1).to_string()
                 }
-                (Slip::AnyToken, "authorization") => continue,
+                (Slip::AnyToken, "authorization") if asked.method == "GET" => continue,
                 _ => value.clone(),
             };
             request = request.header(name, &value);
         }
         let token = asked.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let mut seen = self.seen();
-        // The first one is the chain's own, which waits until it is ready.
+        // Nodes ask for nothing; of clients the first one is the chain's own, which waits until it is ready.
+        let token = token.filter(|_| asked.method == "GET");
         seen.token = seen.token.take().or_else(|| token.map(str::to_owned));
-        if let Some(token) = seen.token.as_ref().filter(|_| self.slip == Slip::AnyToken) {
+        if let Some(token) = seen.token.as_ref().filter(|_| self.slip == Slip::AnyToken && asked.method == "GET") {
             request = request.bearer(token);
         }
         if !asked.body.is_empty() {
@@ -204,6 +215,11 @@ impl Front {
         if let Some(prompt) = task.get("prompt").and_then(Value::as_str) {
             prompt.clone_into(&mut self.seen().prompt);
         }
+        let number = {
+            let mut seen = self.seen();
+            seen.tasks += 1;
+            seen.tasks
+        };
         let has_deadline = task.get("deadline_ms").and_then(Value::as_u64).is_some();
         let mut drop_all = |names: &[&str]| names.iter().for_each(|name| drop(task.remove(*name)));
         match self.slip {
@@ -214,6 +230,8 @@ impl Front {
             }
             Slip::PriorityIgnored => drop(task.insert("priority".into(), "batch".into())),
             Slip::PlacementIgnored => drop_all(&["placement"]),
+            Slip::SecondWaits if number == 2 => drop(task.insert("priority".into(), "batch".into())),
+            Slip::HintDropped => drop_all(&["kv_hint"]),
             Slip::SamplingDropped => drop_all(&SAMPLING),
             Slip::StopDropped => drop_all(&["stop"]),
             Slip::SeedDropped => drop_all(&["seed", "determinism"]),
@@ -240,6 +258,12 @@ impl Front {
             Slip::Sentinel if asked.path == "/v2/tasks" && body()["expected_tokens"].as_u64() >= Some(1000) => {
                 let response = Response::json(429, &envelope("ADMISSION_REJECT", 1000.into()));
                 Some(response.with("Retry-After", "1").with("X-Backoff-Ms", "1000"))
+            }
+            Slip::BoundAtEight if asked.path == "/v2/tasks" && self.seen().tasks > 8 => {
+                Some(Response::json(429, &envelope("ADMISSION_REJECT", 1000.into())))
+            }
+            Slip::OneTokenOnly if asked.header("authorization").is_some_and(|shown| !self.is_first(shown)) => {
+                Some(Response::json(401, &envelope("UNAUTHORIZED", Value::Null)))
             }
             Slip::MetricsLocked if asked.path == "/metrics" && asked.header("authorization").is_none() => {
                 Some(Response::json(401, &envelope("UNAUTHORIZED", Value::Null)))
@@ -301,7 +325,9 @@ impl Front {
                 let right = body["predicted_start_ms"].as_u64().unwrap_or(0);
                 body["predicted_start_ms"] = (10 * right + 5000).into();
             }
-            Slip::DuplicateAccepted | Slip::QueueUnbounded if is_task && matches!(status, 409 | 429) => {
+            Slip::DuplicateAccepted | Slip::QueueUnbounded | Slip::AbsentAdmitted
+                if is_task && matches!(status, 409 | 429 | 503) =>
+            {
                 let id = serde_json::from_slice::<Value>(&asked.body).unwrap_or_default()["task_id"].clone();
                 let path = format!("/v2/tasks/{}/events", id.as_str().unwrap_or_default());
                 status = 202;
@@ -335,6 +361,24 @@ impl Front {
                     body.remove("next_heartbeat_ms");
                 }
             }
+            Slip::PlaceUntrue if asked.method == "GET" && body["place"].is_object() => {
+                body["place"] = json!({ "node_id": "a", "pool_id": "pool-a" });
+            }
+            Slip::ContextUntold if asked.path == "/v2/nodes" => {
+                let pools = body["nodes"].as_array_mut().into_iter().flatten();
+                let pools = pools.flat_map(|node| node["pools"].as_array_mut().into_iter().flatten());
+                for model in pools.flat_map(|pool| pool["models"].as_array_mut().into_iter().flatten()) {
+                    model["context_length"] = Value::Null;
+                }
+            }
+            Slip::ReadinessSticks if asked.path.ends_with("/health") && body["pool_id"].is_string() => {
+                let mut seen = self.seen();
+                if body["ready"] == true {
+                    seen.ready.push(asked.path.clone());
+                }
+                body["ready"] = seen.ready.contains(&asked.path).into();
+            }
+            Slip::StepsUntold if is_task => body["preparation"] = json!({ "steps": [] }),
             Slip::StaleIsOnline if asked.path == "/v2/nodes" => {
                 for node in body["nodes"].as_array_mut().into_iter().flatten() {
                     node["state"] = "online".into();
@@ -358,6 +402,12 @@ impl Front {
         let bytes = if is_json && body != before { body.to_string().into_bytes() } else { text.into_bytes() };
         let bytes = if is_json || self.is_about_text(asked, status) { bytes } else { answer.body };
         Response { status, headers, body: bytes }
+    }
+
+    /// Whether this is the token that was good first.
+    fn is_first(&self, shown: &str) -> bool {
+        let shown = shown.strip_prefix("Bearer ").unwrap_or(shown);
+        self.seen().token.as_deref().is_none_or(|first| first == shown)
     }
 
     /// Bodies that are edited as text.
@@ -440,87 +490,5 @@ impl Front {
             _ => exchange.disconnect(),
         }
         Ok(())
-    }
-}
-
-fn add(body: &mut Value, name: &str, more: u64) {
-    if let Some(number) = body.get(name).and_then(Value::as_u64) {
-        body[name] = (number + more).into();
-    }
-}
-
-/// How far a stream is, for the mistakes that are made once in it.
-#[derive(Default)]
-struct Edits {
-    tokens: u64,
-    last_id: String,
-    /// Written later, or at the end.
-    held: String,
-}
-
-impl Edits {
-    fn frame(&mut self, slip: Slip, frame: &Frame) -> String {
-        let name = frame.name().to_owned();
-        let mut data = frame.json().unwrap_or_default();
-        let mut id = frame.id.clone().unwrap_or_default();
-        self.tokens += u64::from(name == "token");
-        let third = name == "token" && self.tokens == 3;
-        let code = data["code"].as_str().unwrap_or_default().to_owned();
-        let mut drop_field = |event: &str, field: &str| {
-            if let (true, Value::Object(data)) = (name == event, &mut data) {
-                data.remove(field);
-            }
-        };
-        match slip {
-            Slip::FrameDropped if third => return String::new(),
-            Slip::StartedMissing if name == "started" => return String::new(),
-            Slip::EndMissing if name == "end" => return String::new(),
-            Slip::GoneIsSilent if code == "NOT_RESUMABLE" => return String::new(),
-            Slip::IdRepeated if third => id.clone_from(&self.last_id),
-            Slip::IndexFromOne => add(&mut data, "i", 1),
-            Slip::TokenRenamed if name == "token" => {
-                data = json!({ "text": data["t"], "i": data["i"] });
-            }
-            Slip::StartedWithoutPosition => drop_field("started", "queue_position"),
-            Slip::EndWithoutSeed => drop_field("end", "seed"),
-            Slip::EndWithoutDecodeMs => drop_field("end", "decode_ms"),
-            Slip::ErrorWithoutRetriable => drop_field("error", "retriable"),
-            Slip::TokensOutInflated => add(&mut data, "tokens_out", u64::from(name == "end")),
-            Slip::ResetSaidInternal if code == "WORKER_RESET" => {
-                data["code"] = "INTERNAL".into();
-                data["retriable"] = false.into();
-            }
-            _ => {}
-        }
-        self.last_id.clone_from(&id);
-        let id_line = if slip == Slip::IdMissing { String::new() } else { format!("id: {id}\n") };
-        let mut text = format!("{id_line}event: {name}\ndata: {data}\n\n");
-        let cancelled = name == "error" && data["code"] == "CANCELLED";
-        let next_id = id.parse::<u64>().unwrap_or(0) + 1;
-        match slip {
-            Slip::EndTwice if name == "end" => text.push_str(&text.replacen(&id, &next_id.to_string(), 1)),
-            Slip::TokenAfterCancel if cancelled => {
-                let i = self.tokens;
-                text.push_str(&format!("id: {next_id}\nevent: token\ndata: {{\"t\":\"more\",\"i\":{i}}}\n\n"));
-            }
-            Slip::CancelledWithEnd if cancelled => {
-                let end = json!({
-                    "tokens_out": self.tokens, "decode_ms": 1, "decode_time_ms": 1, "stop_reason": "EOS",
-                    "stop_sequence_matched": null, "seed": 1,
-                });
-                return format!("id: {id}\nevent: end\ndata: {end}\n\n");
-            }
-            Slip::FramesSwapped if third => {
-                self.held = text;
-                return String::new();
-            }
-            Slip::FramesSwapped if !self.held.is_empty() => text.push_str(&std::mem::take(&mut self.held)),
-            Slip::Burst => {
-                self.held.push_str(&text);
-                return String::new();
-            }
-            _ => {}
-        }
-        text
     }
 }

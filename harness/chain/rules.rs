@@ -33,7 +33,28 @@ const SHARED: &[&str] = &[
 pub fn judge(transcript: &Transcript) -> Result<(), Finding> {
     SHARED.iter().try_for_each(|rule| transcript.judge(rule))?;
     ids_rise(transcript)?;
+    steps_first(transcript)?;
     fields(transcript)
+}
+
+/// What has to be done before the task can run is done before its first token, as far as the stream tells of it.
+fn steps_first(transcript: &Transcript) -> Result<(), Finding> {
+    let mut open = Vec::new();
+    for frame in &transcript.frames {
+        let data = frame.json().unwrap_or_default();
+        match (frame.name(), data["prep"].as_object()) {
+            ("metrics", Some(steps)) => {
+                let left = steps.iter().filter(|(_, step)| step["status"] != "completed");
+                open = left.map(|(id, step)| format!("{id}: {}", step["status"])).collect();
+            }
+            ("token", _) if !open.is_empty() => {
+                let found = format!("a token after {}", open.join(", "));
+                return Err(transcript.evidence(Finding::fail("every step completed before the first token", found)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Each event has an id, a number, and each id is above the one before.

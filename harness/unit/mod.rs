@@ -49,6 +49,7 @@ mod pool_engine;
 mod pool_manager;
 mod pool_node;
 mod pool_provision;
+mod post;
 mod process;
 mod proof;
 mod puppets;
@@ -131,6 +132,7 @@ pub fn all() -> Vec<(String, fn())> {
         pool_manager::TESTS,
         pool_node::TESTS,
         pool_provision::TESTS,
+        post::TESTS,
         process::TESTS,
         proof::TESTS,
         reading::TESTS,

@@ -188,13 +188,23 @@ fn refusals() {
     let start = |body: Value| code(node.post("/v2/workers/start", body));
     assert_eq!(start(json!({})), (400, "INVALID_REQUEST".into()));
     assert_eq!(start(json!({"model_ref": "x", "backend": "abacus"})), (400, "INVALID_REQUEST".into()));
-    assert_eq!(start(json!({"model_ref": "file:/nonexistent"})), (503, "MODEL_NOT_AVAILABLE".into()));
-    assert_eq!(start(json!({"model_ref": "hf:o/r::file=m.gguf"})), (503, "MODEL_NOT_AVAILABLE".into()));
-    assert_eq!(start(json!({"model_ref": "no-such-alias"})), (503, "MODEL_NOT_AVAILABLE".into()));
+    assert_eq!(start(json!({"model_ref": "file:/nonexistent"})), (404, "MODEL_NOT_AVAILABLE".into()));
+    assert_eq!(start(json!({"model_ref": "hf:o/r::file=m.gguf"})), (404, "MODEL_NOT_AVAILABLE".into()));
+    assert_eq!(start(json!({"model_ref": "no-such-alias"})), (404, "MODEL_NOT_AVAILABLE".into()));
     assert_eq!(start(json!({"model_ref": "hf:../x"})), (400, "INVALID_REQUEST".into()));
     assert_eq!(start(json!({"model_ref": tiny("model.gguf"), "modle": 1})), (400, "INVALID_REQUEST".into()));
     assert_eq!(code(node.post("/pools/pool-0/reload", json!({}))), (409, "CONFLICT".into()));
-    assert_eq!(code(node.post("/pools/pool-0/preload", json!({}))), (400, "INVALID_REQUEST".into()));
+    assert_eq!(code(node.post("/pools/pool-0/preload", json!({}))), (409, "CONFLICT".into()));
+    let wrong = json!({"model_ref": 1, "backend": [], "gpu_id": -1, "supervise": "yes", "deadline_ms": "soon"});
+    let errors = node.post("/v2/workers/start", wrong).json().unwrap()["errors"].clone();
+    let fields: Vec<&str> = errors.as_array().unwrap().iter().filter_map(|error| error["field"].as_str()).collect();
+    assert_eq!(fields, ["model_ref", "backend", "gpu_id", "supervise", "deadline_ms"]);
+    // As the document has them: a number without a fraction is whole, and a body may be left out, or be `null`.
+    assert_eq!(node.post("/pools/pool-0/drain", json!({"deadline_ms": 5.0})).status, 202);
+    for body in [Request::post("/pools/pool-0/reload"), Request::post("/pools/pool-0/reload").json(&Value::Null)] {
+        assert_eq!(code(node.send(body)), (409, "CONFLICT".into()));
+    }
+    assert_eq!(code(node.send(Request::get("/v2/workers/%ff"))), (400, "INVALID_REQUEST".into()));
     assert_eq!(node.send(Request::get("/v2/workers/none")).status, 404);
     assert_eq!(node.send(Request::get("/nowhere")).status, 404);
     assert_eq!(node.send(Request::get("/pools/pool-0/execute")).status, 405);
@@ -480,7 +490,7 @@ fn the_orchestrator_is_told() {
 }
 
 fn openapi_names_every_route() {
-    let document = llorch::pool::openapi::build(true);
+    let document = Node::start(json!({}), &[]).get("/openapi.json");
     let paths: BTreeMap<String, Value> = serde_json::from_value(document["paths"].clone()).unwrap();
     let expected = [
         "/health",

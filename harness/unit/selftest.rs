@@ -1,5 +1,7 @@
 //! The features put every mistake and every oddity of the scripted worker on trial, each with cases that there are.
 
+use std::collections::BTreeSet;
+
 use llorch::harness::catalogue::Catalogue;
 use llorch::harness::chain::mistakes;
 use llorch::harness::scripted::{MISTAKES, ODDITIES};
@@ -7,8 +9,9 @@ use llorch::harness::selection::Selection;
 use llorch::parity::faults::Fault;
 
 pub const TESTS: &[(&str, fn())] = &[
-    ("selftest/everything_is_on_trial_once", everything_is_on_trial_once),
+    ("selftest/everything_is_on_trial", everything_is_on_trial),
     ("selftest/every_fault_is_on_trial_once", every_fault_is_on_trial_once),
+    ("selftest/every_case_of_a_chain_judges", every_case_of_a_chain_judges),
     ("selftest/the_judges_exist", the_judges_exist),
     ("selftest/only_asked_for_by_name", only_asked_for_by_name),
 ];
@@ -30,14 +33,16 @@ fn trials() -> Vec<((&'static str, String), Vec<String>)> {
     scenarios.filter_map(trial).collect()
 }
 
-fn everything_is_on_trial_once() {
+fn everything_is_on_trial() {
     let trials = trials();
     let of_worker = MISTAKES.iter().map(|mistake| mistake.name).chain(ODDITIES.iter().map(|oddity| oddity.name));
     let of_orchestrator = mistakes::MISTAKES.iter().map(|mistake| mistake.name);
     let all = of_worker.map(|name| (WORKER, name)).chain(of_orchestrator.map(|name| (ORCHESTRATOR, name)));
     for (who, name) in all {
         let times = trials.iter().filter(|((on_trial, known), _)| (*on_trial, known.as_str()) == (who, name)).count();
-        assert_eq!(times, 1, "{who}'s {name} stands {times} times in features/selftest");
+        // A mistake of an orchestrator shows in several cases, each of which is to be seen catching one.
+        let right = if who == WORKER { times == 1 } else { times > 0 };
+        assert!(right, "{who}'s {name} stands {times} times in features/selftest");
     }
 }
 
@@ -50,6 +55,21 @@ fn every_fault_is_on_trial_once() {
         let named = steps.iter().filter(|step| step.split('"').nth(1) == Some(&entry.slug())).count();
         assert_eq!(named, 1, "{:?} stands {named} times in the features", entry.fault);
     }
+}
+
+/// A check that nothing was ever seen to fail is none.
+fn every_case_of_a_chain_judges() {
+    let catalogue = Catalogue::embedded().unwrap();
+    let scenario = |address: &str| address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+    let trials = trials().into_iter().filter(|((who, _), _)| *who == ORCHESTRATOR);
+    let judges: BTreeSet<String> = trials.flat_map(|(_, judges)| judges).map(|judge| scenario(&judge)).collect();
+    let script = catalogue.script(|case| {
+        let is_chain = case.address.starts_with("orchestrator/") || case.address.starts_with("pool/nodes/");
+        is_chain && case.lanes.is_empty()
+    });
+    let idle: BTreeSet<String> = script.cases.iter().map(|case| scenario(&case.address)).collect();
+    let idle: Vec<&String> = idle.difference(&judges).collect();
+    assert!(idle.is_empty(), "no mistake in features/selftest/chain.feature is judged by {idle:?}");
 }
 
 fn the_judges_exist() {

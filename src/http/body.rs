@@ -34,6 +34,16 @@ pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, BodyE
     }
 }
 
+/// A body that may be left out: none where nothing is sent and nothing is said of it.
+pub async fn read_optional_json(headers: &HeaderMap, body: Body) -> Result<Option<Vec<u8>>, BodyError> {
+    let empty = headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
+    let unsaid = !headers.contains_key(header::CONTENT_TYPE) && !headers.contains_key(header::TRANSFER_ENCODING);
+    if empty && unsaid {
+        return Ok(None);
+    }
+    read_json(headers, body).await.map(|bytes| Some(bytes).filter(|bytes| !bytes.is_empty()))
+}
+
 async fn read(body: Body) -> Result<Vec<u8>, BodyError> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();

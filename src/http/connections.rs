@@ -3,6 +3,7 @@
 //! The loop accepts until it is told to close, which is later than the stop: a daemon that drains still answers.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +31,11 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Connections of this listener end by themselves when the other side has said nothing for so long, its system included:
-/// a machine that was cut off sends no goodbye, and what it asked for would go on for as long as the kernel tries.
-pub fn notice_the_lost(listener: &TcpListener, after: Duration) -> std::io::Result<()> {
-    let socket = SockRef::from(listener); // whose options the accepted ones inherit
+/// A connection, or every one of a listener, which its connections inherit this from, ends by itself when the other side
+/// has said nothing for so long, its system included: a machine that was cut off sends no goodbye, and what it asked for
+/// would go on for as long as the kernel tries.
+pub fn notice_the_lost(socket: &impl AsFd, after: Duration) -> std::io::Result<()> {
+    let socket = SockRef::from(socket);
     let probe = after / 4;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe).with_retries(3))?;
     #[cfg(target_os = "linux")]

@@ -1,6 +1,8 @@
 //! The fields of a JSON object, read by hand: a derived reader stops at the first wrong type, and the contract wants
 //! everything that is wrong, each with its field and its rule.
 
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -42,6 +44,17 @@ pub fn object(body: &[u8]) -> Result<Map<String, Value>, Box<FieldError>> {
             Err(FieldError::body("json", place).into())
         }
     }
+}
+
+/// The object of a body that may be left out: nothing and `null` are an object without fields.
+pub fn optional_object(body: Option<&[u8]>) -> Result<Map<String, Value>, Box<FieldError>> {
+    body.filter(|body| *body != b"null").map_or_else(|| Ok(Map::new()), object)
+}
+
+/// The id in a path.
+pub async fn path_id<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Box<FieldError>> {
+    let id = Path::<String>::from_request_parts(parts, state).await;
+    id.map(|Path(id)| id).map_err(|_| FieldError::new("id", "encoding", "the id in the path is not UTF-8").into())
 }
 
 pub fn kind(value: &Value) -> &'static str {

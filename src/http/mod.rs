@@ -6,10 +6,13 @@ pub mod body;
 mod client;
 pub mod connections;
 pub mod correlation;
+pub mod document;
 pub mod event_stream;
 pub mod failure;
 pub mod fields;
+pub mod framing;
 pub mod logs;
+pub mod post;
 pub mod shutdown;
 
 pub use client::client;

@@ -229,7 +229,11 @@ impl Reader<'_> {
     }
 }
 
-/// The names of nodes, pools and replicas: they are parts of paths.
+/// The names of nodes, pools and replicas: they are parts of paths. As the OpenAPI document has them.
+pub const NAME: &str = "^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}\
+    |\\.\\.[A-Za-z0-9._-]{1,62})$";
+
+/// The same by hand.
 pub fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".."

@@ -38,7 +38,6 @@ const MOST_SLOTS: u64 = 65_536;
 }))]
 #[allow(dead_code)] // only its schema is used
 pub struct RegisterRequest {
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     node_id: String,
     #[schema(min_length = 1, max_length = 256)]
     machine_id: String,
@@ -94,9 +93,7 @@ pub struct Failure {
 #[derive(ToSchema)]
 #[allow(dead_code)] // only its schema is used
 pub struct HeartbeatPool {
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     pool_id: String,
-    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
     replica_id: Option<String>,
     ready: bool,
     draining: Option<bool>,

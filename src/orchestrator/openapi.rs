@@ -9,10 +9,13 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
+use super::configuration::NAME;
 use super::node_routes::ADDRESS;
 use super::service::Orchestrator;
 use super::task_request::MODEL_REF;
+use super::task_routes::EVENT_ID;
 use super::{admission, catalog, meta, node_routes, pools, sessions, task_routes};
+use crate::http::document::name_unsigned;
 
 pub const STREAM: &str = "Server-sent events, relayed as they arrive, each with an id: `started`, `token`s with `metrics` \
     between, then exactly one of `end` and `error`. The data of each is one line of JSON. Comments keep the stream open \
@@ -139,14 +142,28 @@ fn complete(path: &str, operation: &mut Value, guarded: bool) {
         "description": "Echoed, if it is 1 to 64 letters, digits and dashes",
     });
     match operation["parameters"].as_array_mut() {
-        Some(parameters) => parameters.push(given),
+        Some(parameters) => {
+            // One that may be left out is left out: there is no `null` in a path, a query or a header.
+            for parameter in parameters.iter_mut() {
+                if let Some(kinds) = parameter["schema"]["type"].as_array_mut() {
+                    kinds.retain(|kind| kind != "null");
+                }
+                if parameter["name"] == "Last-Event-ID" {
+                    parameter["schema"]["pattern"] = json!(EVENT_ID);
+                }
+            }
+            parameters.push(given);
+        }
         None => operation["parameters"] = json!([given]),
     }
 }
 
 /// What a node may send in several forms.
 fn describe_reports(schemas: &mut Value) {
-    let name = json!({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$"});
+    let name = json!({"type": "string", "pattern": NAME});
+    schemas["RegisterRequest"]["properties"]["node_id"]["pattern"] = json!(NAME);
+    schemas["HeartbeatPool"]["properties"]["pool_id"]["pattern"] = json!(NAME);
+    schemas["HeartbeatPool"]["properties"]["replica_id"]["pattern"] = json!(NAME);
     let named = json!({"type": "object", "required": ["pool_id"], "properties": {"pool_id": name}});
     schemas["RegisterRequest"]["properties"]["pools"]["items"] = json!({"anyOf": [name, named]});
     schemas["RegisterRequest"]["properties"]["address"]["pattern"] = json!(ADDRESS);
@@ -212,24 +229,4 @@ fn describe_stream(document: &mut Value) {
     });
     document["paths"]["/v2/tasks/{id}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"] =
         json!({"$ref": "#/components/schemas/StreamEvent"});
-}
-
-/// No number here is signed; the derived formats don't know it, and a seed may need all 64 bits.
-fn name_unsigned(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            let most = match object.get("format").and_then(Value::as_str) {
-                Some("int32") => Some(("uint32", u64::from(u32::MAX))),
-                Some("int64") => Some(("uint64", u64::MAX)),
-                _ => None,
-            };
-            if let Some((format, most)) = most {
-                object.insert("format".to_owned(), format.into());
-                object.entry("maximum").or_insert(most.into());
-            }
-            object.values_mut().for_each(name_unsigned);
-        }
-        Value::Array(items) => items.iter_mut().for_each(name_unsigned),
-        _ => {}
-    }
 }

@@ -113,7 +113,14 @@ pub fn eligible<'a>(candidates: &[Candidate<'a>], demand: &Demand<'_>) -> Result
     let is_pinned = |candidate: &Candidate<'_>| wish.pin_pool_id.as_deref() == Some(&candidate.report.pool_id);
     let pinned = wish.mode == Mode::Pin;
     let mut left: Vec<Candidate<'a>> = candidates.to_vec();
+    let lists = |candidate: &Candidate<'_>| {
+        has_model(candidate.report, demand.model_names) && serves(candidate.report, demand.engine)
+    };
     if pinned {
+        // Where nobody has the model, that is what is wrong, whatever the pool is called.
+        if !left.iter().any(lists) {
+            return Err(Obstacle::NoModel);
+        }
         left.retain(is_pinned);
         if left.is_empty() {
             return Err(Obstacle::NoSuchPool);
@@ -124,17 +131,11 @@ pub fn eligible<'a>(candidates: &[Candidate<'a>], demand: &Demand<'_>) -> Result
         return Err(Obstacle::NotReady);
     }
     left.retain(online);
-    left.retain(|candidate| has_model(candidate.report, demand.model_names) && serves(candidate.report, demand.engine));
+    left.retain(lists);
     if left.is_empty() {
         return Err(if pinned { Obstacle::PinWithoutModel } else { Obstacle::NoModel });
     }
-    let required = wish.require_device_mask.as_deref();
-    let fits = |candidate: &Candidate<'_>| {
-        holds(candidate.report, demand)
-            && required.is_none_or(|required| covers(&candidate.report.device_mask, required))
-            && !wish.avoid_pools.contains(&candidate.report.pool_id)
-            && (wish.mode != Mode::Prefer || wish.allow_fallback || prefers(wish, candidate))
-    };
+    let fits = |candidate: &Candidate<'_>| fits(candidate, demand);
     let ready: Vec<_> = left.iter().copied().filter(is_ready).collect();
     let fitting: Vec<_> = ready.iter().copied().filter(fits).collect();
     if !fitting.is_empty() {
@@ -147,6 +148,18 @@ pub fn eligible<'a>(candidates: &[Candidate<'a>], demand: &Demand<'_>) -> Result
         (true, false) => Obstacle::RuledOut,
         (false, _) => Obstacle::NotReady,
     })
+}
+
+/// Whether a pool is as the task needs and wishes it, whatever it has loaded.
+pub fn fits(candidate: &Candidate<'_>, demand: &Demand<'_>) -> bool {
+    let wish = demand.wish;
+    let pool = &candidate.report.pool_id;
+    let required = wish.require_device_mask.as_deref();
+    holds(candidate.report, demand)
+        && required.is_none_or(|required| covers(&candidate.report.device_mask, required))
+        && !wish.avoid_pools.contains(pool)
+        && wish.pin_pool_id.as_ref().is_none_or(|pin| pin == pool)
+        && (wish.mode != Mode::Prefer || wish.allow_fallback || prefers(wish, candidate))
 }
 
 fn is_ready(candidate: &Candidate<'_>) -> bool {

@@ -1,14 +1,15 @@
 //! Pools, over all nodes that have one of the name: their health, and what their pool managers are told to do with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::task::JoinSet;
 use utoipa::ToSchema;
 
 use super::error::{ApiError, Code, Envelope};
@@ -16,12 +17,14 @@ use super::narration::narrate;
 use super::nodes::{NodeState, PoolReport};
 use super::server::Id;
 use super::service::Orchestrator;
-use crate::http::correlation::{self, CorrelationId};
+use crate::http::correlation::CorrelationId;
 use crate::http::failure::describe;
-use crate::http::{body, fields};
+use crate::http::{body, fields, post};
 
-/// A reload stops and starts an engine: the pool manager answers when it has begun, or when it is done.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// A pool manager answers when it has begun.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a pool manager takes.
+const LONGEST_DRAIN_MS: u64 = 86_400_000;
 
 /// A pool, as its nodes reported it last.
 #[derive(Debug, Serialize, ToSchema)]
@@ -104,13 +107,15 @@ pub async fn health(State(service): State<Arc<Orchestrator>>, Id(id): Id) -> Res
 pub struct Told {
     pool_id: String,
     nodes: Vec<String>,
+    /// Nodes that have the pool and were not reached, or refused, each with the reason.
+    failures: BTreeMap<String, String>,
 }
 
 /// How long a drain may take.
 #[derive(ToSchema)]
 #[allow(dead_code)] // only its schema is used
 pub struct DrainRequest {
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 86_400_000)]
     deadline_ms: Option<u64>,
 }
 
@@ -143,7 +148,7 @@ pub async fn drain(
 ) -> Result<(StatusCode, Json<Told>), ApiError> {
     let object = optional_object(request).await?;
     let mut fields = fields::Fields::of(&object, &[]);
-    fields.integer("deadline_ms", 0, u64::MAX);
+    fields.integer("deadline_ms", 0, LONGEST_DRAIN_MS);
     fields.refuse_unknown(&["deadline_ms"]);
     if !fields.errors.is_empty() {
         return Err(ApiError::invalid(&fields.errors));
@@ -210,20 +215,12 @@ pub async fn purge(
 /// The object of a body that may be left out.
 async fn optional_object(request: Request) -> Result<Map<String, Value>, ApiError> {
     let (head, body) = request.into_parts();
-    let empty = head.headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
-    if empty
-        && !head.headers.contains_key(header::CONTENT_TYPE)
-        && !head.headers.contains_key(header::TRANSFER_ENCODING)
-    {
-        return Ok(Map::new());
-    }
-    let bytes = body::read_json(&head.headers, body).await?;
-    if bytes.is_empty() || bytes == b"null" { Ok(Map::new()) } else { Ok(fields::object(&bytes)?) }
+    Ok(fields::optional_object(body::read_optional_json(&head.headers, body).await?.as_deref())?)
 }
 
-/// Passes an order on to every node that has the pool.
+/// Passes an order on to every node that has the pool, at once: one that can't be reached keeps nobody else from it.
 async fn tell(
-    service: &Orchestrator,
+    service: &Arc<Orchestrator>,
     correlation: &CorrelationId,
     pool_id: &str,
     action: &'static str,
@@ -234,36 +231,51 @@ async fn tell(
         return Err(ApiError::not_found("pool", pool_id));
     }
     let body = Value::Object(body);
-    let mut told = BTreeSet::new();
+    let mut telling = JoinSet::new();
     for (node_id, address) in nodes {
         let url = format!("{address}/pools/{pool_id}/{action}");
-        let request = service.client.post(url).timeout(PATIENCE).header(correlation::HEADER, correlation.as_str());
-        let request = match &service.configuration.node_bearer {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        };
+        let headers = post::headers(Some(correlation.as_str()), service.configuration.node_bearer.as_deref());
+        let request = service.client.post(url).timeout(PATIENCE).headers(headers).json(&body);
         narrate(action, pool_id, correlation.as_str(), &format!("Tells node {node_id} to {action} pool {pool_id}"));
-        let answer = request.json(&body).send().await.map_err(|error| {
-            let reason = describe(&error.without_url());
-            ApiError::new(Code::NodeUnavailable, format!("node {node_id} can't be reached: {reason}"))
-        })?;
-        let status = answer.status();
-        if !status.is_success() {
-            let body: Value = answer.json().await.unwrap_or_default();
-            let body = body.get("error").filter(|inner| inner.is_object()).unwrap_or(&body);
-            let reason = body["message"].as_str().map_or_else(|| status.to_string(), str::to_owned);
-            let message = format!("node {node_id} does not {action} pool {pool_id}: {reason}");
-            return Err(ApiError::new(
-                match status {
-                    StatusCode::CONFLICT => Code::Conflict,
-                    StatusCode::NOT_FOUND => Code::NotFound,
-                    StatusCode::BAD_REQUEST => Code::InvalidParams,
-                    _ => Code::PoolUnavailable,
-                },
-                message,
-            ));
-        }
-        told.insert(node_id);
+        let place = format!("node {node_id} does not {action} pool {pool_id}");
+        telling.spawn(async move { (node_id, told(request, &place).await) });
     }
-    Ok((StatusCode::ACCEPTED, Json(Told { pool_id: pool_id.to_owned(), nodes: told.into_iter().collect() })))
+    let (mut reached, mut failures, mut first) = (BTreeSet::new(), BTreeMap::new(), None);
+    while let Some(Ok((node_id, answer))) = telling.join_next().await {
+        match answer {
+            Ok(()) => _ = reached.insert(node_id),
+            Err(error) => {
+                failures.insert(node_id, error.message.clone());
+                first = first.or(Some(error));
+            }
+        }
+    }
+    match first {
+        Some(error) if reached.is_empty() => Err(error),
+        _ => {
+            let nodes = reached.into_iter().collect();
+            Ok((StatusCode::ACCEPTED, Json(Told { pool_id: pool_id.to_owned(), nodes, failures })))
+        }
+    }
+}
+
+async fn told(request: reqwest::RequestBuilder, place: &str) -> Result<(), ApiError> {
+    let answer = request.send().await.map_err(|error| {
+        let reason = describe(&error.without_url());
+        ApiError::new(Code::NodeUnavailable, format!("{place}: it can't be reached: {reason}"))
+    })?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let body: Value = answer.json().await.unwrap_or_default();
+    let body = body.get("error").filter(|inner| inner.is_object()).unwrap_or(&body);
+    let reason = body["message"].as_str().map_or_else(|| status.to_string(), str::to_owned);
+    let code = match status {
+        StatusCode::CONFLICT => Code::Conflict,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::BAD_REQUEST => Code::InvalidParams,
+        _ => Code::PoolUnavailable,
+    };
+    Err(ApiError::new(code, format!("{place}: {reason}")))
 }

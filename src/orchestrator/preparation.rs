@@ -16,6 +16,7 @@ use super::life::Life;
 use super::narration::narrate;
 use super::nodes::{ListedModel, NodeState};
 use super::placement;
+use super::scheduler;
 use super::service::Orchestrator;
 use super::task::{Phase, Target, TaskSpec};
 use crate::http::correlation;
@@ -96,15 +97,14 @@ pub fn plan(service: &Orchestrator, spec: &TaskSpec, model_names: &[String]) -> 
     let target = {
         let state = service.scheduler.state();
         let candidates = placement::candidates(&state.nodes);
-        let wish = &spec.placement;
+        let demand = scheduler::demand(spec, model_names);
         let fitting = candidates.iter().find(|candidate| {
             let pool = &candidate.report.pool_id;
             candidate.state == NodeState::Online
                 && !candidate.report.draining
                 && (policy.pools.is_empty() || policy.pools.contains(pool))
                 && (candidate.report.engine.is_empty() || placement::serves(candidate.report, &spec.engine))
-                && wish.pin_pool_id.as_ref().is_none_or(|pin| pin == pool)
-                && !wish.avoid_pools.contains(pool)
+                && placement::fits(candidate, &demand)
         })?;
         Target { node_id: fitting.node_id.to_owned(), pool_id: fitting.report.pool_id.clone() }
     };
@@ -130,7 +130,7 @@ pub fn progress(steps: &[Step]) -> Value {
         json!({
             "status": step.status,
             "pct": percent(step),
-            "bytes_done": step.bytes_done,
+            "bytes_done": step.bytes_done.unwrap_or(0),
             "bytes_total": step.bytes_total,
             "phase": step.phase,
             "human": step.description,

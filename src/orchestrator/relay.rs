@@ -22,7 +22,7 @@ use super::upstream::{EndData, ErrorData, Events, Job, Refusal, TokenData, Upstr
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// How often to look whether a node that a silent stream comes from is still there.
 const LOOK: Duration = Duration::from_secs(1);
-/// After the last event, for the end of the answer: a connection that was read to its end can be used again.
+/// After the last event, for the end of the answer: by then the slot is free at the node too.
 const LAST_BYTES: Duration = Duration::from_millis(500);
 
 pub enum Outcome {

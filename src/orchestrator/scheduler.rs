@@ -321,14 +321,17 @@ impl State {
         let candidates = placement::candidates(&self.nodes);
         let eligible = placement::eligible(&candidates, &demand(spec, model_names)).unwrap_or_default();
         let own = self.times.duration_ms(spec.expected_tokens, spec.max_tokens);
-        let slots = self.slots(&eligible, own);
         let rivals = self.queue.iter().take_while(|waiting| before.is_none_or(|id| waiting.id() != id));
         let ahead = rivals.filter(|waiting| {
             let other = waiting.task.spec();
             let first = other.priority == Priority::Interactive || spec.priority == Priority::Batch;
             first && other.engine == spec.engine && waiting.task.admitted.model_names == model_names
         });
-        let durations = ahead.map(|waiting| self.duration_ms(waiting.task.spec()));
+        let durations: Vec<f64> = ahead.map(|waiting| self.duration_ms(waiting.task.spec())).collect();
+        if eligible.iter().map(|pool| pool.free as usize).sum::<usize>() > durations.len() {
+            return 0; // no need to ask when the others end
+        }
+        let slots = self.slots(&eligible, own);
         // Without any slot it waits for one to appear: for as long as a task takes, at the least.
         prediction::start_ms(slots, durations).unwrap_or(own as u64)
     }
@@ -339,16 +342,23 @@ impl State {
 
     /// When each slot gets free, in milliseconds from now.
     fn slots(&self, pools: &[Candidate<'_>], mean_ms: f64) -> Vec<f64> {
+        let now = Instant::now();
         let mut slots = Vec::new();
+        // Of ours, at each place.
+        let mut known: HashMap<(&str, &PoolKey), usize> =
+            pools.iter().map(|pool| ((pool.node_id, pool.key), pool.free as usize)).collect();
+        for running in self.running.values() {
+            let (node, key) = &running.place;
+            if let Some(known) = known.get_mut(&(node.as_str(), key)) {
+                *known += 1;
+                slots.push(running.expected_ms - (now - running.since).as_secs_f64() * 1000.0);
+            }
+        }
         for pool in pools {
             slots.extend(std::iter::repeat_n(0.0, pool.free as usize));
-            let is_here = |(node, key): &(String, PoolKey)| node == pool.node_id && key == pool.key;
-            let here = self.running.values().filter(|running| is_here(&running.place));
-            let before = slots.len();
-            slots.extend(here.map(|running| running.expected_ms - running.since.elapsed().as_secs_f64() * 1000.0));
-            let known = pool.free as usize + slots.len() - before;
             // The others' slots: nothing is known of their tasks but that they are tasks.
-            slots.extend(std::iter::repeat_n(mean_ms, (pool.report.slots_total as usize).saturating_sub(known)));
+            let ours = known.get(&(pool.node_id, pool.key)).copied().unwrap_or(0);
+            slots.extend(std::iter::repeat_n(mean_ms, (pool.report.slots_total as usize).saturating_sub(ours)));
         }
         slots
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,7 @@ use super::error::{ApiError, Code, envelop};
 use super::service::Orchestrator;
 use super::{admission, catalog, meta, node_routes, openapi, pools, sessions, task_routes};
 use crate::http::access::Tokens;
-use crate::http::correlation;
+use crate::http::{correlation, fields};
 
 pub fn router(service: Arc<Orchestrator>) -> Router {
     let nodes = Router::new()
@@ -78,9 +78,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(id) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::field("id", "encoding", "the id in the path is not UTF-8"))?;
-        Ok(Self(id))
+        Ok(Self(fields::path_id(parts, state).await?))
     }
 }

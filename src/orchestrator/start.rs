@@ -36,8 +36,8 @@ const CONNECTIONS: usize = 16_384;
 const DRAIN: Duration = Duration::from_secs(10);
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// Idle connections to a node that are kept for the next task.
-const IDLE_CONNECTIONS: usize = 64;
+/// Idle connections to a node that are kept for the next order; a task's stream has one of its own.
+const IDLE_CONNECTIONS: usize = 8;
 
 /// Runs until it is told to stop. 0 after a graceful stop, 1 when it did not start, 130 at a second signal.
 pub fn run(configuration: Configuration) -> ExitCode {

@@ -142,13 +142,16 @@ fn verbose(query: &str) -> Result<bool, ApiError> {
     Ok(verbose)
 }
 
+/// As the OpenAPI document has `Last-Event-ID`.
+pub const EVENT_ID: &str = "^[0-9]{0,18}$";
+
 fn last_event_id(headers: &HeaderMap) -> Result<u64, ApiError> {
     let Some(value) = headers.get("last-event-id") else { return Ok(0) };
     let text = value.to_str().unwrap_or("?");
     if text.is_empty() {
         return Ok(0); // as a client that has seen no event sends it
     }
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
     let id = text.parse().ok().filter(|_| digits);
     id.ok_or_else(|| ApiError::field("Last-Event-ID", "format", "expected the id of an event of this task"))
 }

@@ -53,12 +53,10 @@ impl Code {
         match self {
             Code::InvalidRequest => StatusCode::BAD_REQUEST,
             Code::Unauthorized => StatusCode::UNAUTHORIZED,
-            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::NotFound | Code::ModelNotAvailable => StatusCode::NOT_FOUND,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Code::Conflict | Code::DuplicateJob => StatusCode::CONFLICT,
-            Code::Busy | Code::Draining | Code::PoolUnready | Code::ModelNotAvailable | Code::WorkerReset => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Code::Busy | Code::Draining | Code::PoolUnready | Code::WorkerReset => StatusCode::SERVICE_UNAVAILABLE,
             Code::InferenceTimeout => StatusCode::GATEWAY_TIMEOUT,
             Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -86,9 +84,11 @@ pub struct Refusal {
     message: String,
 }
 
-/// The data of an `error` event.
-#[derive(Clone, Debug, Serialize)]
+/// The data of an `error` event: a code of ours, or one that the worker sent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = PoolFailure)]
 pub struct Failure {
+    #[schema(value_type = String, pattern = "^[A-Z_]+$")]
     pub code: Code,
     pub message: String,
     pub retriable: bool,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -26,6 +26,7 @@ use super::error::{PoolError, Refusal};
 use super::metrics::Outcome;
 use super::node::Node;
 use super::registry::{Cause, Lease, Pool, Upstream};
+use super::routes::Id;
 use super::{relay, translate};
 use crate::http::body;
 use crate::http::correlation::CorrelationId;
@@ -107,7 +108,7 @@ impl Addressed {
 )]
 pub async fn execute(
     State(node): State<Arc<Node>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     Extension(correlation): Extension<CorrelationId>,
     request: Request,
 ) -> Result<Response, PoolError> {
@@ -262,7 +263,7 @@ pub struct Cancelling {
 )]
 pub async fn cancel(
     State(node): State<Arc<Node>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     Extension(correlation): Extension<CorrelationId>,
     request: Request,
 ) -> Result<(StatusCode, Json<Cancelling>), PoolError> {

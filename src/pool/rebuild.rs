@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
@@ -16,7 +16,9 @@ use super::error::{Code, PoolError, Refusal};
 use super::node::Node;
 use super::preparation::StepKind;
 use super::registry::{Cause, Pool};
-use super::workers::routes::{DrainRequest, StartRequest, check, read_optional, refuse_field, start_worker};
+use super::routes::Id;
+use super::workers::requests::{self, DrainRequest, ReloadRequest, StartRequest, read_optional};
+use super::workers::routes::{check, start_worker};
 use super::workers::{Order, State as WorkerState, Worker, WorkerSpec};
 use crate::worker::error::InvalidRequest;
 
@@ -53,26 +55,22 @@ fn begin(pool: &Pool) -> Result<OwnedMutexGuard<()>, PoolError> {
     post,
     path = "/pools/{id}/preload",
     params(("id" = String, Path)),
-    request_body(content = StartRequest, content_type = "application/json"),
+    request_body(content = Option<StartRequest>, content_type = "application/json"),
     responses(
         (status = 202, description = "Under way", body = UnderWay),
         (status = 400, description = "Everything that is wrong with the request", body = InvalidRequest),
         (status = 401, description = "No token, or a wrong one", body = Refusal),
-        (status = 404, description = "No such pool", body = Refusal),
+        (status = 404, description = "No such pool; or the model is not here, and may not be fetched", body = Refusal),
+        (status = 409, description = "No model is named, and the configuration gives this pool no worker; or another pool is", body = Refusal),
         (status = 415, description = "Not JSON", body = InvalidRequest),
-        (status = 503, description = "The model is not here, and may not be fetched", body = Refusal),
     )
 )]
-pub async fn preload(
-    State(node): State<Arc<Node>>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Accepted, PoolError> {
+pub async fn preload(State(node): State<Arc<Node>>, Id(id): Id, request: Request) -> Result<Accepted, PoolError> {
     let pool = node.registry.pool(&id)?.clone();
     let (head, body) = request.into_parts();
     let asked: StartRequest = read_optional(&head.headers, body).await?;
     if asked.pool_id.as_ref().is_some_and(|named| *named != id) {
-        return Err(refuse_field("pool_id", "equal", "another pool than the one of the route"));
+        return Err(PoolError::refused(Code::Conflict, "the body names another pool than the route".to_owned()));
     }
     let mut specs = Vec::new();
     if asked.model_ref.is_some() || asked.backend.is_some() {
@@ -81,8 +79,8 @@ pub async fn preload(
         specs.extend(configured(&node, &id).await?);
     }
     if specs.is_empty() {
-        let message = "model_ref is missing, and the configuration gives this pool no worker";
-        return Err(refuse_field("model_ref", "required", message));
+        let message = "the request names no model, and the configuration gives this pool no worker".to_owned();
+        return Err(PoolError::refused(Code::Conflict, message));
     }
     let mut started = Vec::new();
     for spec in specs {
@@ -112,7 +110,7 @@ async fn configured(node: &Node, pool_id: &str) -> Result<Vec<WorkerSpec>, PoolE
     post,
     path = "/pools/{id}/drain",
     params(("id" = String, Path)),
-    request_body(content = DrainRequest, content_type = "application/json"),
+    request_body(content = Option<DrainRequest>, content_type = "application/json"),
     responses(
         (status = 202, description = "Under way", body = UnderWay),
         (status = 400, description = "Everything that is wrong with the request", body = InvalidRequest),
@@ -122,15 +120,11 @@ async fn configured(node: &Node, pool_id: &str) -> Result<Vec<WorkerSpec>, PoolE
         (status = 415, description = "Not JSON", body = InvalidRequest),
     )
 )]
-pub async fn drain(
-    State(node): State<Arc<Node>>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Accepted, PoolError> {
+pub async fn drain(State(node): State<Arc<Node>>, Id(id): Id, request: Request) -> Result<Accepted, PoolError> {
     let pool = node.registry.pool(&id)?.clone();
     let (head, body) = request.into_parts();
     let asked: DrainRequest = read_optional(&head.headers, body).await?;
-    let deadline = asked.deadline(&node)?;
+    let deadline = requests::deadline(asked.deadline_ms, &node);
     let guard = begin(&pool)?;
     pool.set_draining(true);
     node.registry.changed.notify_one();
@@ -159,43 +153,27 @@ async fn empty(pool: &Arc<Pool>, deadline: Instant) {
     let _ = tokio::time::timeout(CANCEL_PATIENCE, idle).await;
 }
 
-/// The body of a reload: what to serve from then on; what is left out stays as it is.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReloadRequest {
-    model_ref: Option<String>,
-    backend: Option<String>,
-    gpu_id: Option<u32>,
-    #[schema(minimum = 0, maximum = 86_400_000)]
-    deadline_ms: Option<u64>,
-}
-
 /// Drains the pool, stops its workers and starts them again, on another model where one is named. What fails on the way
 /// is rolled back: the pool then serves what it served before, and its status says what went wrong.
 #[utoipa::path(
     post,
     path = "/pools/{id}/reload",
     params(("id" = String, Path)),
-    request_body(content = ReloadRequest, content_type = "application/json"),
+    request_body(content = Option<ReloadRequest>, content_type = "application/json"),
     responses(
         (status = 202, description = "Under way", body = UnderWay),
         (status = 400, description = "Everything that is wrong with the request", body = InvalidRequest),
         (status = 401, description = "No token, or a wrong one", body = Refusal),
-        (status = 404, description = "No such pool", body = Refusal),
+        (status = 404, description = "No such pool; or the model is not here, and may not be fetched", body = Refusal),
         (status = 409, description = "Nothing here that this node could start again, or another change runs", body = Refusal),
         (status = 415, description = "Not JSON", body = InvalidRequest),
-        (status = 503, description = "The model is not here, and may not be fetched", body = Refusal),
     )
 )]
-pub async fn reload(
-    State(node): State<Arc<Node>>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Accepted, PoolError> {
+pub async fn reload(State(node): State<Arc<Node>>, Id(id): Id, request: Request) -> Result<Accepted, PoolError> {
     let pool = node.registry.pool(&id)?.clone();
     let (head, body) = request.into_parts();
     let asked: ReloadRequest = read_optional(&head.headers, body).await?;
-    let deadline = DrainRequest { deadline_ms: asked.deadline_ms }.deadline(&node)?;
+    let deadline = requests::deadline(asked.deadline_ms, &node);
     let before: Vec<Arc<Worker>> = node.workers.of_pool(&id);
     let mut after = Vec::new();
     let specs: Vec<WorkerSpec> = if before.is_empty() {
@@ -320,7 +298,7 @@ async fn start_all(node: &Arc<Node>, specs: Vec<WorkerSpec>) -> Result<(), Strin
         (status = 409, description = "The pool is being drained, reloaded or purged already", body = Refusal),
     )
 )]
-pub async fn purge(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Accepted, PoolError> {
+pub async fn purge(State(node): State<Arc<Node>>, Id(id): Id) -> Result<Accepted, PoolError> {
     let pool = node.registry.pool(&id)?.clone();
     let guard = begin(&pool)?;
     pool.stop_jobs(None, Cause::Draining);

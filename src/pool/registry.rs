@@ -251,7 +251,7 @@ impl Pool {
     fn why_not(&self, replicas: &[Arc<Replica>], model: Option<&str>) -> PoolError {
         match model {
             Some(model) if replicas.iter().any(|replica| replica.is_ready()) => PoolError::refused(
-                Code::ModelNotAvailable,
+                Code::PoolUnready,
                 format!("no ready replica of pool {} serves the model {model}", self.id),
             ),
             _ if replicas.iter().any(|replica| replica.is_draining()) => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -13,9 +14,10 @@ use tracing::warn;
 use super::error::{Code, Failure, PoolError};
 use super::execute::{Errand, Frames, Gone, stopped, streaming};
 use super::metrics::Outcome;
-use crate::http::correlation;
 use crate::http::event_stream::{EventReader, Received};
+use crate::http::post::{self, Answer};
 
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// The contract's hard limit for a cancelled job.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest event that a worker may send.
@@ -30,10 +32,10 @@ pub async fn execute(
     body: Vec<u8>,
 ) -> Result<Response, PoolError> {
     let worker = Worker { uri: uri.clone(), token };
-    let request = worker.post(&errand, "execute").header(CONTENT_TYPE, "application/json").body(body);
+    let (url, headers) = (worker.route("execute"), worker.headers(&errand));
     // A worker may hold its head back until the job starts.
     let answered = tokio::select! {
-        answered = request.send() => answered,
+        answered = post::post(&url, &headers, &body, CONNECT_PATIENCE) => answered,
         _ = stopped(&mut errand.lease.stop) => {
             worker.cancel(&errand).await;
             errand.ended(Outcome::Cancelled, 0);
@@ -41,11 +43,11 @@ pub async fn execute(
         }
     };
     let upstream = answered.map_err(|error| {
-        warn!(actor = "pool-managerd", action = "worker_unreachable", target = errand.lease.replica.id, reason = %error.without_url());
+        warn!(actor = "pool-managerd", action = "worker_unreachable", target = errand.lease.replica.id, reason = %error);
         errand.node.registry.changed.notify_one();
         PoolError::refused(Code::WorkerReset, "the worker did not answer")
     })?;
-    if upstream.status() != reqwest::StatusCode::OK {
+    if upstream.status != StatusCode::OK {
         errand.ended(Outcome::Refused, 0);
         return pass_on(upstream).await;
     }
@@ -59,21 +61,17 @@ pub async fn execute(
 }
 
 /// A refusal, as the worker spelled it.
-async fn pass_on(mut upstream: reqwest::Response) -> Result<Response, PoolError> {
-    let reset = |_| PoolError::refused(Code::WorkerReset, "the worker went away in the middle of its answer");
-    let mut response = Response::builder().status(upstream.status());
+async fn pass_on(mut upstream: Answer) -> Result<Response, PoolError> {
+    let mut response = Response::builder().status(upstream.status);
     for name in [CONTENT_TYPE, RETRY_AFTER] {
-        if let Some(value) = upstream.headers().get(&name) {
+        if let Some(value) = upstream.headers.get(&name) {
             response = response.header(name, value);
         }
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = upstream.chunk().await.map_err(reset)? {
-        if body.len() + chunk.len() > REFUSAL_BYTES {
-            return Err(PoolError::refused(Code::Internal, "the worker's refusal has no end"));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = upstream
+        .rest(REFUSAL_BYTES)
+        .await
+        .map_err(|error| PoolError::refused(Code::WorkerReset, format!("the worker broke off its refusal: {error}")))?;
     response.body(Body::from(body)).map_err(|error| PoolError::refused(Code::Internal, error.to_string()))
 }
 
@@ -84,20 +82,21 @@ struct Worker {
 }
 
 impl Worker {
-    fn post(&self, errand: &Errand, route: &str) -> reqwest::RequestBuilder {
+    fn route(&self, name: &str) -> Url {
         let mut url = self.uri.clone();
-        url.set_path(route);
-        let request = errand.node.client.post(url).header(correlation::HEADER, errand.correlation.as_str());
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
+        url.set_path(name);
+        url
+    }
+
+    fn headers(&self, errand: &Errand) -> HeaderMap {
+        post::headers(Some(errand.correlation.as_str()), self.token.as_deref())
     }
 
     /// Tells the worker; a worker that does not answer is cut off by closing its stream.
     async fn cancel(&self, errand: &Errand) {
         let Some(job_id) = &errand.lease.job_id else { return };
-        let request = self.post(errand, "cancel").json(&json!({"job_id": job_id}));
+        let request = errand.node.client.post(self.route("cancel")).headers(self.headers(errand));
+        let request = request.json(&json!({"job_id": job_id}));
         if let Err(error) = request.timeout(CANCEL_PATIENCE).send().await {
             warn!(actor = "pool-managerd", action = "cancel_failed", target = errand.lease.replica.id, reason = %error.without_url());
         }
@@ -120,7 +119,7 @@ enum Step {
 
 impl Relay<'_> {
     /// How the job ended, and its tokens.
-    async fn run(mut self, mut upstream: reqwest::Response) -> (Outcome, u64) {
+    async fn run(mut self, mut upstream: Answer) -> (Outcome, u64) {
         let mut reader = EventReader::new(EVENT_BYTES);
         let mut stop = self.errand.lease.stop.clone();
         // Before: the job runs as it may. After: it ends, at the latest then.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -12,7 +13,8 @@ use super::error::{Code, PoolError};
 use super::node::Node;
 use super::workers::{callback, routes as workers};
 use super::{execute, openapi, rebuild, status};
-use crate::http::correlation;
+use crate::http::{correlation, fields};
+use crate::worker::error::ApiError;
 
 pub fn router(node: Arc<Node>) -> Router {
     let guarded = Router::new()
@@ -51,4 +53,15 @@ async fn admit(State(node): State<Arc<Node>>, request: Request, next: Next) -> R
         return next.run(request).await;
     }
     PoolError::refused(Code::Unauthorized, "a valid bearer token is needed".to_owned()).into_response()
+}
+
+/// The id in a path.
+pub struct Id(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = PoolError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PoolError> {
+        Ok(Self(fields::path_id(parts, state).await.map_err(ApiError::from)?))
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde::Serialize;
@@ -13,6 +13,7 @@ use super::error::{Code, PoolError, Refusal};
 use super::node::Node;
 use super::preparation::Step;
 use super::registry::{Pool, Replica};
+use super::routes::Id;
 use super::workers::WorkerView;
 
 /// A pool in numbers, as heartbeats, metrics and the status have it.
@@ -177,7 +178,7 @@ pub async fn health(State(node): State<Arc<Node>>) -> Json<NodeHealth> {
         (status = 404, description = "No such pool", body = Refusal),
     )
 )]
-pub async fn pool(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Result<Json<PoolStatus>, PoolError> {
+pub async fn pool(State(node): State<Arc<Node>>, Id(id): Id) -> Result<Json<PoolStatus>, PoolError> {
     Ok(Json(PoolStatus::of(node.registry.pool(&id)?)))
 }
 

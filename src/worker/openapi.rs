@@ -115,16 +115,8 @@ fn build(service: &Service) -> Value {
     fields["properties"]["max_tokens"]["maximum"] = json!(limits.max_tokens);
     fields["properties"]["max_tokens"]["default"] = json!(limits.max_tokens);
     fields["properties"]["top_k"]["maximum"] = json!(limits.vocab_size);
-    fields["properties"]["seed"]["maximum"] = json!(u64::MAX);
     fields["properties"]["prompt_ids"]["items"]["maximum"] = json!(limits.vocab_size.saturating_sub(1));
-    fields["properties"]["stop"]["items"]["minLength"] = json!(1);
-    fields["properties"]["stop"]["items"]["maxLength"] = json!(100);
-    // Exactly one of the two prompts, and `null` is none.
-    fields["oneOf"] = json!([
-        {"required": ["prompt"], "properties": {"prompt": {"type": "string"}, "prompt_ids": {"type": "null"}}},
-        {"required": ["prompt_ids"], "properties": {"prompt_ids": {"type": "array"}, "prompt": {"type": "null"}}},
-    ]);
-    describe_stream(&mut document);
+    describe_execute(&mut document, "/execute", "ErrorEvent");
     describe_headers(&mut document);
     name_unsigned(&mut document);
     if !service.configuration.access.is_empty() {
@@ -136,8 +128,18 @@ fn build(service: &Service) -> Value {
     document
 }
 
-/// The stream's schema is that of each of its events, as a reader of server-sent events hands them on.
-fn describe_stream(document: &mut Value) {
+/// What the types don't say of a job and its stream, whose errors have this schema. The stream's is that of each of its
+/// events, as a reader of server-sent events hands them on.
+pub fn describe_execute(document: &mut Value, path: &str, error: &str) {
+    let fields = &mut document["components"]["schemas"]["ExecuteRequest"];
+    fields["properties"]["seed"]["maximum"] = json!(u64::MAX);
+    fields["properties"]["stop"]["items"]["minLength"] = json!(1);
+    fields["properties"]["stop"]["items"]["maxLength"] = json!(100);
+    // Exactly one of the two prompts, and `null` is none.
+    fields["oneOf"] = json!([
+        {"required": ["prompt"], "properties": {"prompt": {"type": "string"}, "prompt_ids": {"type": "null"}}},
+        {"required": ["prompt_ids"], "properties": {"prompt_ids": {"type": "array"}, "prompt": {"type": "null"}}},
+    ]);
     let event = |name: &str, schema: &str| {
         let data = json!({
             "type": "string", "contentMediaType": "application/json",
@@ -149,10 +151,10 @@ fn describe_stream(document: &mut Value) {
         "description": "One event of the stream",
         "oneOf": [
             event("started", "Started"), event("token", "Token"), event("metrics", "Metrics"), event("end", "End"),
-            event("error", "ErrorEvent"),
+            event("error", error),
         ],
     });
-    document["paths"]["/execute"]["post"]["responses"]["200"]["content"]["text/event-stream"]["schema"] =
+    document["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]["schema"] =
         json!({"$ref": "#/components/schemas/StreamEvent"});
 }
 

@@ -4,21 +4,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
-use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, StatusCode};
+use reqwest::Url;
 use serde_json::{Value, json};
 use tokio_stream::Stream;
 
 use super::{Answer, Broken, Events, Job, Refusal, Upstream, UpstreamEvent, read_event};
-use crate::http::correlation;
 use crate::http::event_stream::EventReader;
-use crate::http::failure::describe;
+use crate::http::post::{self, PostError};
 
 /// No event of the contract comes near this.
 const EVENT_BYTES: usize = 1024 * 1024;
 /// What is read of an answer that is not a stream.
 const REFUSAL_BYTES: usize = 64 * 1024;
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// Where a busy worker does not say when to come back.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -35,33 +35,24 @@ impl NodePool {
         Self { client, base: format!("{address}/pools/{pool_id}"), token }
     }
 
-    fn post(&self, route: &str, correlation: &str, body: &Value) -> reqwest::RequestBuilder {
-        let request = self
-            .client
-            .post(format!("{}/{route}", self.base))
-            .header(correlation::HEADER, correlation)
-            .header("accept", "text/event-stream, application/json")
-            .json(body);
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
+    fn headers(&self, correlation: &str) -> HeaderMap {
+        post::headers(Some(correlation), self.token.as_deref())
     }
 }
 
 impl Upstream for NodePool {
     fn execute<'a>(&'a self, job: &'a Job) -> Answer<'a, Result<Events, Refusal>> {
         Box::pin(async move {
-            let answer = self.post("execute", &job.correlation, &job.body).send().await;
-            let answer = answer.map_err(|error| {
-                let nobody = error.is_connect();
-                let reason = describe(&error.without_url());
-                if nobody { Refusal::Unreachable(reason) } else { Refusal::Broken(reason) }
+            let url = Url::parse(&format!("{}/execute", self.base));
+            let url = url.map_err(|error| Refusal::Unreachable(format!("its address is no URL: {error}")))?;
+            let body = serde_json::to_vec(&job.body).unwrap_or_default();
+            let answer = post::post(&url, &self.headers(&job.correlation), &body, CONNECT_PATIENCE).await;
+            let answer = answer.map_err(|error| match error {
+                PostError::Connect { .. } => Refusal::Unreachable(error.to_string()),
+                PostError::Broken(_) => Refusal::Broken(error.to_string()),
             })?;
-            if answer.status() == StatusCode::OK {
-                let body: reqwest::Body = answer.into();
-                let body = Body::new(body).into_data_stream();
-                return Ok(Box::pin(Relayed { body, reader: EventReader::new(EVENT_BYTES), over: false }) as Events);
+            if answer.status == StatusCode::OK {
+                return Ok(Box::pin(Relayed { answer, reader: EventReader::new(EVENT_BYTES), over: false }) as Events);
             }
             Err(refusal(answer).await)
         })
@@ -71,22 +62,17 @@ impl Upstream for NodePool {
         Box::pin(async move {
             let body = json!({"job_id": job.job_id});
             // Not taken: then the connection is closed, which says the same.
-            let _ = self.post("cancel", &job.correlation, &body).timeout(CANCEL_PATIENCE).send().await;
+            let request = self.client.post(format!("{}/cancel", self.base)).headers(self.headers(&job.correlation));
+            let _ = request.json(&body).timeout(CANCEL_PATIENCE).send().await;
         })
     }
 }
 
-async fn refusal(mut answer: reqwest::Response) -> Refusal {
-    let status = answer.status();
-    let pause = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+async fn refusal(mut answer: post::Answer) -> Refusal {
+    let status = answer.status;
+    let pause = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let pause = pause.map_or(PAUSE, Duration::from_secs).clamp(Duration::from_millis(100), Duration::from_secs(30));
-    let mut bytes = Vec::new();
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > REFUSAL_BYTES {
-            break;
-        }
-    }
+    let bytes = answer.rest(REFUSAL_BYTES).await.unwrap_or_default();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     // A worker's refusal is flat; a pool manager's own may be in an envelope.
     let body = body.get("error").filter(|inner| inner.is_object()).unwrap_or(&body);
@@ -106,7 +92,7 @@ async fn refusal(mut answer: reqwest::Response) -> Refusal {
 
 /// The events of one answer, as its bytes arrive.
 struct Relayed {
-    body: BodyDataStream,
+    answer: post::Answer,
     reader: EventReader,
     over: bool,
 }
@@ -125,10 +111,10 @@ impl Stream for Relayed {
             if this.over {
                 return Poll::Ready(None);
             }
-            let fed = match ready!(Pin::new(&mut this.body).poll_next(context)) {
-                Some(Ok(bytes)) => this.reader.feed(&bytes).map_err(|error| Broken(error.to_string())),
-                Some(Err(error)) => Err(Broken(format!("the connection broke: {}", describe(&error)))),
-                None => {
+            let fed = match ready!(this.answer.poll_chunk(context)) {
+                Ok(Some(bytes)) => this.reader.feed(&bytes).map_err(|error| Broken(error.to_string())),
+                Err(error) => Err(Broken(format!("the connection broke: {error}"))),
+                Ok(None) => {
                     this.over = true;
                     Ok(())
                 }

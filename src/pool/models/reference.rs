@@ -31,9 +31,22 @@ impl fmt::Display for HubReference {
 
 pub const ALLOWED: &str = "expected file:/absolute/path, hf:org/repo[@rev][::file=path], or an id of the catalog";
 
+/// The same as the OpenAPI document has it: no control characters, and nothing that leads out of a repository.
+pub const PATTERN: &str = "^((file:)?/[^\\x00-\\x1f\\x7f-\\x9f]*\
+    |hf:[A-Za-z0-9_-](\\.?[A-Za-z0-9_-])*\\.?/[A-Za-z0-9_-](\\.?[A-Za-z0-9_-])*\\.?\
+    (@[A-Za-z0-9_-](\\.?[A-Za-z0-9_-])*\\.?(/[A-Za-z0-9_-](\\.?[A-Za-z0-9_-])*\\.?)*)?\
+    (::file=[^\\x00-\\x1f\\x7f-\\x9f./\\\\][^\\x00-\\x1f\\x7f-\\x9f/\\\\]*\
+    (/[^\\x00-\\x1f\\x7f-\\x9f./\\\\][^\\x00-\\x1f\\x7f-\\x9f/\\\\]*)*)?\
+    |[^\\x00-\\x1f\\x7f-\\x9f/\\\\:]{1,250})$";
+/// A longer one is none.
+pub const MOST_CHARACTERS: usize = 512;
+
 impl ModelReference {
     /// The refusal is a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.chars().count() > MOST_CHARACTERS {
+            return Err(format!("{ALLOWED}, of at most {MOST_CHARACTERS} characters"));
+        }
         if let Some(path) = text.strip_prefix("file:") {
             return absolute(path);
         }
@@ -44,7 +57,7 @@ impl ModelReference {
             return hub(rest).map(ModelReference::Hub).ok_or_else(|| ALLOWED.to_owned());
         }
         let sound = |c: char| !c.is_control() && !"/\\".contains(c);
-        if !text.is_empty() && text.len() <= 250 && !text.contains(':') && text.chars().all(sound) {
+        if (1..=250).contains(&text.chars().count()) && !text.contains(':') && text.chars().all(sound) {
             return Ok(ModelReference::Alias(text.to_owned()));
         }
         Err(ALLOWED.to_owned())
@@ -65,7 +78,10 @@ fn hub(rest: &str) -> Option<HubReference> {
     };
     let (repository, revision) = place.split_once('@').unwrap_or((place, "main"));
     let (org, name) = repository.split_once('/')?;
-    let sound = is_word(org) && is_word(name) && revision.split('/').all(is_word) && file.is_none_or(is_inner_path);
+    let sound = is_word(org)
+        && is_word(name)
+        && revision.split('/').all(is_word)
+        && file.is_none_or(|file| file.split('/').all(is_part));
     sound.then(|| HubReference {
         repository: repository.to_owned(),
         revision: revision.to_owned(),
@@ -74,10 +90,15 @@ fn hub(rest: &str) -> Option<HubReference> {
 }
 
 fn is_word(text: &str) -> bool {
-    (1..=96).contains(&text.len())
+    !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         && !text.starts_with('.')
         && !text.contains("..")
+}
+
+/// One part of a file's path.
+fn is_part(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with('.') && !text.contains('\\') && !text.chars().any(char::is_control)
 }
 
 /// A path that stays inside the folder that it is joined to.

@@ -6,6 +6,7 @@
 pub mod callback;
 pub mod engine;
 pub mod life;
+pub mod requests;
 pub mod routes;
 pub mod spawn;
 pub mod supervision;

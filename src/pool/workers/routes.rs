@@ -2,65 +2,26 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Path, Request, State as Shared};
-use axum::http::{HeaderMap, StatusCode, header};
-use serde::{Deserialize, Serialize};
+use axum::extract::{Request, State as Shared};
+use axum::http::StatusCode;
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::engine::BACKEND as ENGINE;
+use super::requests::{self, DrainRequest, StartRequest};
 use super::{Order, State, Worker, WorkerSpec, WorkerView, spawn};
-use crate::http::body;
 use crate::pool::configuration::WorkerSettings;
 use crate::pool::error::{Code, PoolError, Refusal};
 use crate::pool::models;
 use crate::pool::node::Node;
+use crate::pool::routes::Id;
 use crate::worker::error::{ApiError, InvalidRequest};
-
-/// The body of `/v2/workers/start`, and of a pool's preload and reload, where each field may be left out.
-#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StartRequest {
-    /// `file:/absolute/path`, `hf:org/repo[@rev][::file=path]`, or an id of the node's catalog.
-    pub model_ref: Option<String>,
-    /// `cpu`, `stub`, `llamacpp`, `cuda`, `metal`, or one that this node's configuration names; its default where it is
-    /// left out.
-    pub backend: Option<String>,
-    pub gpu_id: Option<u32>,
-    /// The first pool, where it is left out.
-    pub pool_id: Option<String>,
-    /// Started again when it fails.
-    pub supervise: Option<bool>,
-}
-
-/// The body of a drain.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DrainRequest {
-    /// When running jobs are cancelled; this node's default where it is left out.
-    #[schema(minimum = 0, maximum = 86_400_000)]
-    pub deadline_ms: Option<u64>,
-}
-
-impl DrainRequest {
-    pub fn deadline(self, node: &Node) -> Result<Instant, PoolError> {
-        const LONGEST: u64 = 86_400_000;
-        let allowed = match self.deadline_ms {
-            Some(asked) if asked > LONGEST => {
-                return Err(refuse_field("deadline_ms", "range", format!("expected 0 to {LONGEST}")));
-            }
-            Some(asked) => Duration::from_millis(asked),
-            None => node.configuration.drain_deadline,
-        };
-        Ok(Instant::now() + allowed)
-    }
-}
 
 /// A worker, and what is being done with it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WorkerStarted)]
 pub struct Started {
     pub worker_id: String,
     pub status: State,
@@ -68,20 +29,6 @@ pub struct Started {
 
 pub fn refuse_field(field: &str, constraint: &str, message: impl Into<String>) -> PoolError {
     ApiError::Invalid(vec![crate::http::fields::FieldError::new(field, constraint, message)]).into()
-}
-
-/// Reads a body that may be left out.
-pub async fn read_optional<T: Default + for<'a> Deserialize<'a>>(
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<T, PoolError> {
-    let empty = headers.get(header::CONTENT_LENGTH).is_none_or(|length| length.as_bytes() == b"0")
-        && headers.get(header::TRANSFER_ENCODING).is_none();
-    if empty {
-        return Ok(T::default());
-    }
-    let bytes = body::read_json(headers, body).await.map_err(ApiError::from)?;
-    serde_json::from_slice(&bytes).map_err(|error| ApiError::body("json", error.to_string()).into())
 }
 
 /// From what was asked for to a checked spec: the pool is ours, the backend has a program, the model is here or may come.
@@ -143,17 +90,14 @@ pub fn log_folder(node: &Node) -> Result<PathBuf, String> {
         (status = 200, description = "It starts", body = Started),
         (status = 400, description = "Everything that is wrong with the request", body = InvalidRequest),
         (status = 401, description = "No token, or a wrong one", body = Refusal),
-        (status = 404, description = "No such pool", body = Refusal),
+        (status = 404, description = "No such pool; or the model is not here, and may not be fetched", body = Refusal),
         (status = 415, description = "Not JSON", body = InvalidRequest),
         (status = 500, description = "This node failed", body = Refusal),
-        (status = 503, description = "The model is not here, and may not be fetched; or the node stops", body = Refusal),
     )
 )]
 pub async fn start(Shared(node): Shared<Arc<Node>>, request: Request) -> Result<Json<Started>, PoolError> {
     let (head, body) = request.into_parts();
-    let bytes = body::read_json(&head.headers, body).await.map_err(ApiError::from)?;
-    let asked = serde_json::from_slice(&bytes).map_err(|error| ApiError::body("json", error.to_string()))?;
-    let spec = check(&node, asked).await?;
+    let spec = check(&node, requests::read(&head.headers, body).await?).await?;
     let worker = start_worker(&node, spec)?;
     Ok(Json(Started { worker_id: worker.id.clone(), status: State::Starting }))
 }
@@ -173,7 +117,7 @@ fn find(node: &Node, id: &str) -> Result<Arc<Worker>, PoolError> {
         (status = 404, description = "No such worker", body = Refusal),
     )
 )]
-pub async fn get(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Result<Json<WorkerView>, PoolError> {
+pub async fn get(Shared(node): Shared<Arc<Node>>, Id(id): Id) -> Result<Json<WorkerView>, PoolError> {
     Ok(Json(WorkerView::of(find(&node, &id)?.as_ref())))
 }
 
@@ -188,10 +132,7 @@ pub async fn get(Shared(node): Shared<Arc<Node>>, Path(id): Path<String>) -> Res
         (status = 404, description = "No such worker", body = Refusal),
     )
 )]
-pub async fn stop(
-    Shared(node): Shared<Arc<Node>>,
-    Path(id): Path<String>,
-) -> Result<(StatusCode, Json<Started>), PoolError> {
+pub async fn stop(Shared(node): Shared<Arc<Node>>, Id(id): Id) -> Result<(StatusCode, Json<Started>), PoolError> {
     ordered(find(&node, &id)?.as_ref(), Order::Stop)
 }
 
@@ -200,7 +141,7 @@ pub async fn stop(
     post,
     path = "/v2/workers/{id}/drain",
     params(("id" = String, Path)),
-    request_body(content = DrainRequest, content_type = "application/json"),
+    request_body(content = Option<DrainRequest>, content_type = "application/json"),
     responses(
         (status = 202, description = "It drains, then ends", body = Started),
         (status = 400, description = "Everything that is wrong with the request", body = InvalidRequest),
@@ -211,13 +152,13 @@ pub async fn stop(
 )]
 pub async fn drain(
     Shared(node): Shared<Arc<Node>>,
-    Path(id): Path<String>,
+    Id(id): Id,
     request: Request,
 ) -> Result<(StatusCode, Json<Started>), PoolError> {
     let worker = find(&node, &id)?;
     let (head, body) = request.into_parts();
-    let asked: DrainRequest = read_optional(&head.headers, body).await?;
-    ordered(&worker, Order::Drain(asked.deadline(&node)?))
+    let asked: DrainRequest = requests::read_optional(&head.headers, body).await?;
+    ordered(&worker, Order::Drain(requests::deadline(asked.deadline_ms, &node)))
 }
 
 fn ordered(worker: &Worker, order: Order) -> Result<(StatusCode, Json<Started>), PoolError> {

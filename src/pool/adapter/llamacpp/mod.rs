@@ -23,6 +23,9 @@ pub use run::{Ending, Event, Token};
 
 /// For everything but a job's stream.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Kept for the next question; a job's stream has a connection of its own. Shorter than any server keeps one.
+const IDLE_CONNECTIONS: usize = 8;
+const IDLE_CONNECTION: Duration = Duration::from_secs(2);
 /// Jobs that may wait for a slot.
 const QUEUE: usize = 8;
 const MAX_TOKENS: u32 = 2048;
@@ -76,7 +79,8 @@ impl LlamaCpp {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(PATIENCE)
-            .pool_max_idle_per_host(0) // a job is sent once, on a connection of its own
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_CONNECTION)
             .build()
             .map_err(|error| EngineError::Unreachable(describe(&error)))?;
         let properties = Properties {
@@ -110,12 +114,16 @@ impl LlamaCpp {
         }
     }
 
-    fn request(&self, method: reqwest::Method, route: &str) -> RequestBuilder {
+    fn route(&self, name: &str) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(route.split('/'));
+            path.pop_if_empty().extend(name.split('/'));
         }
-        let request = self.client.request(method, url);
+        url
+    }
+
+    fn request(&self, method: reqwest::Method, route: &str) -> RequestBuilder {
+        let request = self.client.request(method, self.route(route));
         match &self.api_key {
             Some(key) => request.bearer_auth(key),
             None => request,
@@ -129,15 +137,7 @@ impl LlamaCpp {
         if status.is_success() {
             return Ok(answer);
         }
-        if status == StatusCode::UNAUTHORIZED {
-            return Err(EngineError::Unauthorized);
-        }
-        let body: Value = answer.json().await.unwrap_or_default();
-        let message = body["error"]["message"].as_str().unwrap_or("no reason given").to_owned();
-        if status == StatusCode::SERVICE_UNAVAILABLE && message.contains("oading") {
-            return Err(EngineError::Loading);
-        }
-        Err(EngineError::Refused { status: status.as_u16(), message })
+        Err(refusal(status, &answer.bytes().await.unwrap_or_default()))
     }
 
     async fn get(&self, route: &str) -> Result<Value, EngineError> {
@@ -213,6 +213,19 @@ impl LlamaCpp {
             self.jobs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |jobs| (jobs < most).then_some(jobs + 1));
         entered.ok().map(|_| Place { server: self.clone() })
     }
+}
+
+/// An answer other than success.
+fn refusal(status: StatusCode, body: &[u8]) -> EngineError {
+    if status == StatusCode::UNAUTHORIZED {
+        return EngineError::Unauthorized;
+    }
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let message = body["error"]["message"].as_str().unwrap_or("no reason given").to_owned();
+    if status == StatusCode::SERVICE_UNAVAILABLE && message.contains("oading") {
+        return EngineError::Loading;
+    }
+    EngineError::Refused { status: status.as_u16(), message }
 }
 
 /// A job's place with the server: one of those that wait, until its turn comes. Given back by dropping it.

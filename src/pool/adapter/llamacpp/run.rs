@@ -9,15 +9,18 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::{EngineError, EngineJob, LlamaCpp, Running};
+use super::{EngineError, EngineJob, LlamaCpp, PATIENCE, Running, refusal};
 use crate::backend::StopReason;
 use crate::http::event_stream::{EventReader, Received};
+use crate::http::post;
 use crate::pool::error::{Code, Failure};
 use crate::pool::registry::Cause;
 use crate::worker::events::{End, Started};
 
 /// The longest event that is read.
 const EVENT_BYTES: usize = 4 * 1024 * 1024;
+/// The longest refusal that is read.
+const REFUSAL_BYTES: usize = 64 * 1024;
 /// The contract's hard limit for a cancelled job.
 const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 const IDLE_LOOK: Duration = Duration::from_millis(20);
@@ -40,8 +43,8 @@ pub struct Token {
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    Started(Started),
-    Token(Token),
+    Started(Box<Started>),
+    Token(Box<Token>),
 }
 
 #[derive(Clone, Debug)]
@@ -157,15 +160,18 @@ impl LlamaCpp {
     ) -> Result<Ending, EngineError> {
         let mut reading = Reading::new(job, events);
         reading.started(&self.properties.model_alias).await;
-        let request =
-            self.request(reqwest::Method::POST, "completion").json(&job.completion(self.properties.context_length));
-        let mut answer = self.send(request).await?;
+        let gone = |reason: &dyn std::fmt::Display| EngineError::Unreachable(reason.to_string());
+        let body = serde_json::to_vec(&job.completion(self.properties.context_length)).unwrap_or_default();
+        let headers = post::headers(None, self.api_key.as_deref());
+        let answer = post::post(&self.route("completion"), &headers, &body, PATIENCE).await;
+        let mut answer = answer.map_err(|error| gone(&error))?;
+        if !answer.status.is_success() {
+            return Err(refusal(answer.status, &answer.rest(REFUSAL_BYTES).await.unwrap_or_default()));
+        }
         let mut reader = EventReader::new(EVENT_BYTES);
         loop {
-            let chunk = answer.chunk().await;
-            let gone = |reason: String| EngineError::Unreachable(reason);
-            let chunk = chunk.map_err(|error| gone(crate::http::failure::describe(&error.without_url())))?;
-            let Some(bytes) = chunk else { return Err(gone("its stream ended before the job did".to_owned())) };
+            let chunk = answer.chunk().await.map_err(|error| gone(&error))?;
+            let Some(bytes) = chunk else { return Err(gone(&"its stream ended before the job did")) };
             seen.store(true, Ordering::Relaxed);
             reader.feed(&bytes).map_err(|error| EngineError::Garbled(error.to_string()))?;
             while let Some(event) = reader.next_event() {
@@ -200,7 +206,7 @@ impl<'a> Reading<'a> {
             started_at: format!("{:.3}", jiff::Timestamp::now()),
             seed: self.job.job.sampling.seed,
         };
-        let _ = self.events.send(Event::Started(started)).await; // a receiver that is gone stops the job elsewhere
+        let _ = self.events.send(Event::Started(started.into())).await; // a receiver that is gone stops the job elsewhere
     }
 
     /// One event of the engine: text, the end, or an error.
@@ -227,7 +233,7 @@ impl<'a> Reading<'a> {
                 probabilities: std::mem::take(&mut self.probabilities),
             };
             self.next += 1;
-            let _ = self.events.send(Event::Token(token)).await;
+            let _ = self.events.send(Event::Token(token.into())).await;
         }
         Ok(stopped.then(|| self.end(&data)))
     }
