@@ -45,7 +45,7 @@ const OPTIONAL: [&str; 11] = [
 fn any(seed: u64) -> Trial {
     let pick = |number: u64, least: u64, count: u64| (least + (seed * 7 + number * 5 + seed * seed) % count) as usize;
     let n_kv_head = pick(1, 1, 3);
-    let architecture = if seed % 2 == 0 { LlamaArchitecture::Qwen2 } else { LlamaArchitecture::Llama };
+    let architecture = if seed.is_multiple_of(2) { LlamaArchitecture::Qwen2 } else { LlamaArchitecture::Llama };
     let configuration = LlamaConfiguration {
         architecture,
         n_layer: pick(2, 1, 4),
@@ -58,7 +58,7 @@ fn any(seed: u64) -> Trial {
         vocab_size: pick(7, 258, 90),
         rms_norm_epsilon: [1e-6, 1e-5][pick(8, 0, 2)],
         rope_theta: [10_000.0, 500_000.0, 1_000_000.0][pick(9, 0, 3)],
-        rope_scaling: if seed % 3 == 0 { RopeScaling::Linear { factor: 2.0 } } else { RopeScaling::None },
+        rope_scaling: if seed.is_multiple_of(3) { RopeScaling::Linear { factor: 2.0 } } else { RopeScaling::None },
         qkv_bias: architecture == LlamaArchitecture::Qwen2 || seed % 3 == 1,
         output_bias: seed % 5 == 1,
         eos_token_id: Some(256),
@@ -97,7 +97,7 @@ fn without(mut capture: Capture, names: &[&str]) -> Capture {
 fn correct_runs() {
     for seed in 0..16 {
         let mut trial = any(seed);
-        trial.start = if seed % 3 == 0 { trial.tokens.len() / 2 } else { 0 };
+        trial.start = if seed.is_multiple_of(3) { trial.tokens.len() / 2 } else { 0 };
         let reference = honest(&trial, true);
         for found in [reference.clone(), honest(&trial, false)].map(in_f32) {
             for found in [without(found.clone(), &OPTIONAL), found] {
