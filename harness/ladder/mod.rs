@@ -6,6 +6,7 @@
 
 pub mod known_answer;
 pub mod reference;
+pub mod rungs;
 pub mod stream;
 pub mod work;
 

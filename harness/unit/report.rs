@@ -5,7 +5,7 @@ use std::time::Duration;
 use llorch::harness::http::{Headers, Request};
 use llorch::harness::transcript::{Transcript, album};
 use llorch::parity::diff::{Options, diff};
-use llorch::parity::report::{Case, Cases, Kill, KillMatrix, Moment, Note, Page, Run, captures};
+use llorch::parity::report::{Case, Cases, Kill, KillMatrix, Moment, Note, Page, Run, Rung, captures};
 
 use super::diff::{toy, with};
 
@@ -15,6 +15,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("report/diff", pictures_of_a_diff),
     ("report/kills", kills_missed_are_told),
     ("report/streams", streams),
+    ("report/ladder", ladder),
 ];
 
 fn page() -> Page {
@@ -49,6 +50,11 @@ fn page() -> Page {
                 .to_vec(),
         }],
         kills: Some(kill_matrix()),
+        ladder: vec![
+            Rung { number: 1, name: "echo".to_owned(), cases: vec![case("PASS", "pass", Vec::new())] },
+            Rung { number: 2, name: "known answer".to_owned(), cases: vec![case("FAIL", "fail", Vec::new())] },
+            Rung { number: 3, name: "random probe".to_owned(), cases: Vec::new() },
+        ],
         ..Page::default()
     }
 }
@@ -96,7 +102,9 @@ fn whole() {
     for foreign in ["<script", "http://", "https://", "@import", "url(", "<link", "<img"] {
         assert!(!html.contains(foreign), "{foreign} in a page that stands by itself");
     }
-    for part in ["At a glance", "They diverge", "What does not hold", "Every case", "Streams", "Kill matrix"] {
+    for part in
+        ["At a glance", "They diverge", "What does not hold", "The ladder", "Every case", "Streams", "Kill matrix"]
+    {
         assert!(html.contains(part), "{part}");
     }
     for rule in ["prefers-color-scheme: dark", "@media print", "lang=\"en\""] {
@@ -104,7 +112,7 @@ fn whole() {
     }
     assert_eq!(
         html.matches("role=img").count(),
-        html.matches("<title>").count() - 1 - strokes(&html),
+        html.matches("<title>").count() - 1 - strokes(&html) - rungs(&html),
         "pictures have words"
     );
 }
@@ -158,4 +166,17 @@ fn streams() {
     assert_eq!(told, [(0.0, "started"), (10.0, "token"), (20.0, "end")]);
     let html = Page { runs: vec![run], ..Page::default() }.html();
     assert!(html.contains("one: 3 events in 20 ms") && html.contains("1 token after 10 ms"), "{html}");
+}
+
+/// So have the rungs of the ladder.
+fn rungs(html: &str) -> usize {
+    html.matches("<rect class=\"rung ").count()
+}
+
+/// A rung is as good as the gravest of its cases; one that was not asked is not green.
+fn ladder() {
+    let html = page().html();
+    for (class, told) in [("rung pass", "1 passed"), ("rung fail", "1 failed"), ("rung none", "not asked")] {
+        assert!(html.contains(class) && html.contains(told), "{class}, {told}");
+    }
 }

@@ -10,6 +10,7 @@ use llorch::harness::exit::Exit;
 use llorch::harness::runner::{CaseOutcome, RunResult, StepAt, TargetSummary};
 use llorch::harness::selection::Selection;
 use llorch::harness::verdict::{Finding, Verdict};
+use llorch::harness::writers::ctrf::document;
 use llorch::harness::writers::github::{Annotations, StepSummary};
 use llorch::harness::writers::human::{Detail, Human};
 use llorch::harness::writers::json::{Json, Ndjson};
@@ -26,6 +27,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("writers/ndjson", ndjson),
     ("writers/json", json),
     ("writers/junit", junit),
+    ("writers/ctrf", ctrf),
     ("writers/github", github),
     ("writers/live_table", live_table),
     ("writers/a_closed_pipe_is_no_problem_and_a_full_disk_is", a_closed_pipe_is_no_problem_and_a_full_disk_is),
@@ -167,6 +169,27 @@ fn json() {
 
 fn junit() {
     insta::assert_snapshot!("junit", report(Junit, &example()));
+}
+
+fn ctrf() {
+    let document = document(&example(), 1_700_000_001_500);
+    let summary = &document["results"]["summary"];
+    let counts: Vec<u64> =
+        ["passed", "failed", "skipped", "pending", "other"].map(|name| summary[name].as_u64().unwrap()).into();
+    assert_eq!(counts.iter().sum::<u64>(), summary["tests"].as_u64().unwrap(), "every test is counted once");
+    let (mut compiler, mut schemas) = (boon::Compiler::new(), boon::Schemas::new());
+    let (place, text) = ("schema:ctrf", include_str!("ctrf.schema.json"));
+    compiler.add_resource(place, serde_json::from_str(text).expect("JSON")).expect("a schema");
+    let schema = compiler.compile(place, &mut schemas).expect("a schema");
+    schemas.validate(&document, schema).expect("a report in the format");
+    // What the format has no word for is seen, and what it needs is missed.
+    let mut wrong = document.clone();
+    wrong["results"]["tests"][0]["verdict"] = "PASS".into();
+    assert!(schemas.validate(&wrong, schema).is_err());
+    let mut wrong = document.clone();
+    wrong["results"]["tests"][0]["status"] = "near-tie".into();
+    assert!(schemas.validate(&wrong, schema).is_err());
+    insta::assert_snapshot!("ctrf", format!("{document:#}"));
 }
 
 fn github() {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::human::{time, untested};
 use super::{News, Reporter};
+use crate::harness::ladder::rungs::{Cell, RUNGS};
 use crate::harness::runner::{CaseOutcome, RunResult};
 use crate::harness::verdict::Verdict;
 
@@ -60,6 +61,7 @@ fn markdown(result: &RunResult) -> String {
     if let Some(warning) = &result.target.warning {
         text.push_str(&format!("> **{}**\n\n", cell(warning)));
     }
+    text.push_str(&ladder(result));
     let mut failed = result
         .outcomes
         .iter()
@@ -91,6 +93,33 @@ fn markdown(result: &RunResult) -> String {
     }
     text.push('\n');
     text
+}
+
+/// How far the worker climbed, where it was asked to.
+fn ladder(result: &RunResult) -> String {
+    let mut text = String::new();
+    for (number, name) in (1..).zip(RUNGS) {
+        let verdicts: Vec<Verdict> = result
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.case.rung == Some(number))
+            .map(|outcome| outcome.verdict)
+            .collect();
+        if verdicts.is_empty() {
+            continue;
+        }
+        let (sign, word) = match Cell::of(&verdicts) {
+            Cell::Passes => ("✅", "climbed"),
+            Cell::Caught => ("❌", "fallen from"),
+            Cell::NotApplicable => ("➖", "not tested"),
+            Cell::Broken => ("❗", "open"),
+        };
+        text.push_str(&format!("| {number} | {name} | {sign} {word} | {} |\n", verdicts.len()));
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("| Rung | | | Cases |\n|---|---|---|---|\n{text}\n")
 }
 
 /// What a table's cell can hold.

@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 
 use super::{News, Reporter};
+use crate::harness::ladder::rungs::RUNGS;
 use crate::harness::runner::{CaseOutcome, RunResult};
 use crate::harness::transcript::album;
 use crate::harness::verdict::Verdict;
-use crate::parity::report::{Case, Cases, Note, Page};
+use crate::parity::report::{Case, Cases, Note, Page, Rung};
 
 pub struct Html<W: Write>(W);
 
@@ -42,9 +43,20 @@ fn page(result: &RunResult) -> Page {
             .iter()
             .map(|one| (format!("{} on {}", one.engine, one.subject), one.diff.clone()))
             .collect(),
+        ladder: ladder(result),
         runs: album::take(),
         ..Page::default()
     }
+}
+
+/// The rungs, where any of them was climbed.
+fn ladder(result: &RunResult) -> Vec<Rung> {
+    let of = |number: u8| result.outcomes.iter().filter(move |outcome| outcome.case.rung == Some(number)).map(case);
+    if !result.outcomes.iter().any(|outcome| outcome.case.rung.is_some()) {
+        return Vec::new();
+    }
+    let rungs = (1..).zip(RUNGS);
+    rungs.map(|(number, name)| Rung { number, name: name.to_owned(), cases: of(number).collect() }).collect()
 }
 
 fn case(outcome: &CaseOutcome) -> Case {

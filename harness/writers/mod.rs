@@ -3,6 +3,7 @@
 //! The judge tells the desk, the desk tells every reporter. A reporter whose reader has gone (`llorch verify | head`) is
 //! let go in silence; one that fails otherwise is let go and its problem kept, to be said at the end.
 
+pub mod ctrf;
 pub mod github;
 pub mod html;
 pub mod human;

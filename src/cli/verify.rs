@@ -12,9 +12,11 @@ use crate::harness::api::Api;
 use crate::harness::catalogue::Script;
 use crate::harness::checkpoints::engines;
 use crate::harness::exit::Exit;
+use crate::harness::http::Base;
 use crate::harness::runner::{self, RunResult, Session as _, Terms};
 use crate::harness::selection::{BuiltInBackend, ModelFormat, Selection, TargetKind, TargetRequest};
 use crate::harness::session::Session;
+use crate::harness::writers::ctrf::Ctrf;
 use crate::harness::writers::github::{Annotations, StepSummary};
 use crate::harness::writers::html::Html;
 use crate::harness::writers::human::{Detail, Human};
@@ -53,6 +55,9 @@ pub struct Flags {
     /// Write a JUnit report as well
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Write a report in the Common Test Report Format as well
+    #[arg(long, value_name = "FILE")]
+    ctrf: Option<PathBuf>,
     /// Write a page to look at as well
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -116,7 +121,10 @@ fn check(flags: Flags) -> Result<Order, Exit> {
             TargetKind::Spawn { command }
         }
         (Some(command), _) => return Err(refuse(format!("--spawn: not a command: {command:?}"))),
-        (None, Some(url)) => TargetKind::Url { url },
+        (None, Some(url)) => match Base::parse(&url) {
+            Ok(_) => TargetKind::Url { url },
+            Err(problem) => return Err(refuse(format!("--url: {problem}"))),
+        },
         (None, None) if !flags.api.is_native() => {
             return Err(refuse(format!("--api {} needs an engine: --spawn or --url", flags.api.word())));
         }
@@ -130,7 +138,7 @@ fn check(flags: Flags) -> Result<Order, Exit> {
         Exit::Internal
     })?;
     let (selection, script) = flags.selection.choose(flags.api)?;
-    let desk = reporters(flags.format, flags.no_color, flags.junit, flags.report)?;
+    let desk = reporters(flags.format, flags.no_color, [flags.junit, flags.ctrf, flags.report])?;
     Ok(Order {
         request: TargetRequest { kind, model: flags.model, model_formats: flags.model_format, api: flags.api, llorch },
         selection,
@@ -142,7 +150,7 @@ fn check(flags: Flags) -> Result<Order, Exit> {
     })
 }
 
-fn reporters(format: Format, no_color: bool, junit: Option<PathBuf>, report: Option<PathBuf>) -> Result<Desk, Exit> {
+fn reporters(format: Format, no_color: bool, [junit, ctrf, report]: [Option<PathBuf>; 3]) -> Result<Desk, Exit> {
     let create = |flag: &str, path: &PathBuf| {
         File::create(path).map(BufWriter::new).map_err(|problem| {
             eprintln!("llorch: {flag}: failed to write {}: {problem}", path.display());
@@ -163,6 +171,9 @@ fn reporters(format: Format, no_color: bool, junit: Option<PathBuf>, report: Opt
     }
     if let Some(path) = junit {
         desk.add(Junit(create("--junit", &path)?));
+    }
+    if let Some(path) = ctrf {
+        desk.add(Ctrf(create("--ctrf", &path)?));
     }
     if let Some(path) = report {
         desk.add(Html::new(create("--report", &path)?));

@@ -8,6 +8,7 @@ mod cases;
 mod diff;
 mod html;
 mod kills;
+mod ladder;
 mod matrix;
 mod picture;
 mod station;
@@ -19,6 +20,7 @@ use html::{Html, tag};
 pub use cases::{Case, Cases, Note};
 pub use diff::{CapturePair, captures};
 pub use kills::{Kill, KillMatrix};
+pub use ladder::Rung;
 pub use picture::StationPicture;
 pub use waterfall::{Moment, Run};
 
@@ -33,6 +35,7 @@ pub struct Page {
     pub cases: Option<Cases>,
     pub runs: Vec<Run>,
     pub kills: Option<KillMatrix>,
+    pub ladder: Vec<Rung>,
 }
 
 impl Page {
@@ -52,6 +55,9 @@ impl Page {
             }
             if let Some(cases) = &self.cases {
                 cases::summary(main, cases);
+            }
+            if !self.ladder.is_empty() {
+                ladder::section(main, &self.ladder);
             }
             for pair in &self.diffs {
                 diff::section(main, pair);
