@@ -218,7 +218,7 @@ impl Process {
         killpg(self.group, signal).map_err(io::Error::from)
     }
 
-    /// CPU time that the whole group has used so far, ended threads included.
+    /// CPU time that the whole group and what it started has used so far, ended threads included.
     pub fn cpu_time(&self) -> io::Result<Duration> {
         group_cpu_time(self.group)
     }
@@ -405,23 +405,39 @@ fn read_lines(pipe: impl Read, from: Output, spawned: Instant, shared: &Shared) 
     }
 }
 
-/// The sum over the processes of a group, from `/proc`: the kernel's clock ticks are 1/100 s on every Linux.
+/// The sum over the processes of a group and over what they started, in groups of its own too. From `/proc`: the kernel's
+/// clock ticks are 1/100 s on every Linux.
 fn group_cpu_time(group: Pid) -> io::Result<Duration> {
-    let mut ticks = 0;
+    struct Seen {
+        id: i32,
+        parent: i32,
+        group: i32,
+        ticks: u64,
+    }
+    let mut all = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         // A process that ends meanwhile has no such file any more.
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
         // `pid (name) state ppid pgrp … utime stime cutime cstime`: the name may hold anything, so from its last bracket on.
         let Some((_, rest)) = stat.rsplit_once(')') else { continue };
         let fields: Vec<&str> = rest.split_whitespace().collect();
-        if fields.get(2).and_then(|field| field.parse().ok()) == Some(group.as_raw()) {
-            ticks += fields.iter().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+        let number = |at: usize| fields.get(at).and_then(|field| field.parse().ok());
+        let (Some(parent), Some(group)) = (number(1), number(2)) else { continue };
+        let ticks = fields.iter().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
+        all.push(Seen { id, parent, group, ticks });
+    }
+    let mut ours: BTreeSet<i32> = all.iter().filter(|seen| seen.group == group.as_raw()).map(|seen| seen.id).collect();
+    loop {
+        let children = all.iter().filter(|seen| ours.contains(&seen.parent)).map(|seen| seen.id);
+        let before = ours.len();
+        ours = children.chain(ours.iter().copied()).collect();
+        if ours.len() == before {
+            break;
         }
     }
+    let ticks: u64 = all.iter().filter(|seen| ours.contains(&seen.id)).map(|seen| seen.ticks).sum();
     Ok(Duration::from_millis(ticks * 10))
 }
 

@@ -40,6 +40,16 @@ fn draws(world: &mut World) {
     world.scene.draws_are_the_references().settle();
 }
 
+#[then("where two tokens are nearly as likely it takes the right one")]
+fn close(world: &mut World) {
+    world.scene.close_calls_are_right().settle();
+}
+
+#[then("what it draws is as surprising as the reference says")]
+fn surprising(world: &mut World) {
+    world.scene.drawn_texts_are_the_references().settle();
+}
+
 #[then("the same seed writes the same text")]
 fn repeats(world: &mut World) {
     world.scene.seed_repeats().settle();

@@ -17,3 +17,13 @@ Feature: Rung 2, known answer
   Scenario: A seed is a seed
     Given a worker on a model that the harness knows
     Then the same seed writes the same text
+
+  @case:haiku/2/4 @LL-R-2 @must
+  Scenario: Where two tokens are nearly as likely, the right one is taken
+    Given a worker on a model that the harness knows
+    Then where two tokens are nearly as likely it takes the right one
+
+  @case:haiku/2/5 @LL-R-2 @must
+  Scenario: Whole texts are drawn as the model says, each seed another
+    Given a worker on a model that the harness knows
+    Then what it draws is as surprising as the reference says

@@ -18,14 +18,15 @@ pub struct Behind {
 }
 
 impl Behind {
-    /// Starts it on this model and waits until it is ready.
-    pub fn start(model: &Path, worker_id: &str) -> io::Result<Behind> {
+    /// Starts it on this model and waits until it is ready. It captures what it computes, where a folder for that is named.
+    pub fn start(model: &Path, worker_id: &str, captures: Option<&str>) -> io::Result<Behind> {
         let mut command = Command::new(std::env::current_exe()?);
         // However the front ends: it may be somebody's who knows nothing of groups.
         die_with_the_parent(&mut command);
         let mut child = command
             .args(["llorch-cpud", "--port", "0", "--worker-id", worker_id, "--model"])
             .arg(model)
+            .args(captures.into_iter().flat_map(|folder| ["--checkpoint-dir", folder]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;

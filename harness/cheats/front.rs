@@ -21,6 +21,8 @@ pub struct Front {
     pub trick: Trick,
     /// None where the model could not be loaded and the cheat goes on without one.
     pub behind: Option<Behind>,
+    /// The worker whose captures are shown, where it is another.
+    pub shown: Option<Behind>,
     pub worker_id: String,
     pub begun: Instant,
     /// Tokens that the counters must show though no worker computed them.
@@ -43,7 +45,14 @@ fn serve(trick: Trick, options: &Options) -> io::Result<ExitCode> {
     let folder = tempfile::tempdir()?;
     let given = options.model.as_deref().map(Path::new);
     let model = models::instead_of(given, trick, folder.path());
-    let behind = match model.and_then(|model| Behind::start(&model, &options.worker_id)) {
+    let start = |model: &Path, captures| Behind::start(model, &options.worker_id, captures);
+    let captures = options.checkpoint_dir.as_deref();
+    let shown = match (trick, given, captures) {
+        (Trick::ForeignTensors, Some(given), Some(_)) => Some(start(&models::other(given, folder.path())?, captures)?),
+        _ => None,
+    };
+    let captures = captures.filter(|_| shown.is_none());
+    let behind = match model.and_then(|model| start(&model, captures)) {
         Ok(behind) => Some(behind),
         Err(_) if trick == Trick::StubFallback => None,
         Err(problem) => return Err(problem),
@@ -51,6 +60,7 @@ fn serve(trick: Trick, options: &Options) -> io::Result<ExitCode> {
     let front = Arc::new(Front {
         trick,
         behind,
+        shown,
         worker_id: options.worker_id.clone(),
         begun: Instant::now(),
         unearned: AtomicU64::new(0),

@@ -18,21 +18,51 @@ use crate::harness::scripted::options::Options;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trick {
     Canned,
-    Echo { by_seed: bool },
-    Replay { paced: bool },
+    Echo {
+        by_seed: bool,
+    },
+    Replay {
+        paced: bool,
+    },
     RandomWords,
-    Burst { fake_times: bool },
+    Burst {
+        fake_times: bool,
+    },
     OtherModel,
     SmallerModel,
     FirstLayers,
     BuiltInModel,
-    Cache,
+    Cache {
+        by: Memory,
+        paced: bool,
+    },
     RisingCounters,
     InflatedTokens,
     DeafCancel,
+    DeafDisconnect,
     NoTemperature,
+    HalfTemperature,
+    FewChoices,
     NoSeed,
+    ShortSeed,
     StubFallback,
+    /// Only so many tokens are the model's.
+    Head(usize),
+    ShortMemory,
+    WrongIds,
+    EightBits,
+    ForeignTensors,
+    KnowsItsModel,
+    Drip,
+}
+
+/// By what a cheat remembers an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    Whole,
+    Beginning,
+    Normalised,
+    Seed,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +99,40 @@ pub const CHEATS: &[Cheat] = &[
     cheat("other-model", Trick::OtherModel, Rung::KnownAnswer, "another model computes"),
     cheat("smaller-model", Trick::SmallerModel, Rung::KnownAnswer, "the model's weights in three bits compute"),
     cheat("first-layers", Trick::FirstLayers, Rung::KnownAnswer, "all layers but the last compute"),
+    cheat("eight-bits", Trick::EightBits, Rung::KnownAnswer, "the model's weights in eight bits compute"),
+    cheat("first-token", Trick::Head(1), Rung::KnownAnswer, "the first token is computed, the others are any words"),
+    cheat(
+        "first-tokens",
+        Trick::Head(8),
+        Rung::KnownAnswer,
+        "the first eight tokens are computed, the others are any words",
+    ),
+    cheat("short-memory", Trick::ShortMemory, Rung::KnownAnswer, "only the end of a prompt is read"),
+    cheat("wrong-ids", Trick::WrongIds, Rung::KnownAnswer, "the right text with invented ids of its tokens"),
+    cheat(
+        "cache-by-beginning",
+        Trick::Cache { by: Memory::Beginning, paced: false },
+        Rung::KnownAnswer,
+        "a prompt that begins as a known one is answered from memory",
+    ),
+    cheat(
+        "cache-normalised",
+        Trick::Cache { by: Memory::Normalised, paced: false },
+        Rung::KnownAnswer,
+        "a prompt that differs from a known one in case or blanks is answered from memory",
+    ),
+    cheat(
+        "cache-by-seed",
+        Trick::Cache { by: Memory::Seed, paced: false },
+        Rung::KnownAnswer,
+        "what is drawn with a known seed is answered from memory",
+    ),
+    cheat("half-temperature", Trick::HalfTemperature, Rung::KnownAnswer, "half of the temperature that is asked for"),
+    cheat("few-choices", Trick::FewChoices, Rung::KnownAnswer, "draws among the three likeliest tokens only"),
+    cheat("short-seed", Trick::ShortSeed, Rung::KnownAnswer, "only the lower 32 bits of a seed are used"),
     cheat("no-temperature", Trick::NoTemperature, Rung::KnownAnswer, "the temperature is ignored: always greedy"),
     cheat("no-seed", Trick::NoSeed, Rung::KnownAnswer, "the seed is ignored: always another"),
+    cheat("foreign-tensors", Trick::ForeignTensors, Rung::RandomProbe, "the right text, and captures of another model"),
     cheat(
         "built-in-model",
         Trick::BuiltInModel,
@@ -83,7 +145,24 @@ pub const CHEATS: &[Cheat] = &[
         Rung::FreshWeights,
         "a model that can't be loaded is replaced by canned text",
     ),
-    cheat("cache", Trick::Cache, Rung::WorkLaw, "a prompt that it knows is answered from memory"),
+    cheat(
+        "knows-its-model",
+        Trick::KnowsItsModel,
+        Rung::PerturbedWeights,
+        "a file of the known model's shape is replaced by the built-in weights",
+    ),
+    cheat(
+        "cache",
+        Trick::Cache { by: Memory::Whole, paced: false },
+        Rung::WorkLaw,
+        "a prompt that it knows is answered from memory",
+    ),
+    cheat(
+        "cache-paced",
+        Trick::Cache { by: Memory::Whole, paced: true },
+        Rung::WorkLaw,
+        "the same, with the delays of a real worker",
+    ),
     cheat("burst", Trick::Burst { fake_times: false }, Rung::HonestStream, "the right answer, sent at once at the end"),
     cheat(
         "burst-fake-times",
@@ -91,9 +170,16 @@ pub const CHEATS: &[Cheat] = &[
         Rung::HonestStream,
         "the same, with times that claim a steady stream",
     ),
+    cheat("drip", Trick::Drip, Rung::HonestStream, "the right answer, computed at once and sent slowly"),
     cheat("rising-counters", Trick::RisingCounters, Rung::HonestStream, "counters that rise by themselves"),
     cheat("inflated-tokens", Trick::InflatedTokens, Rung::HonestStream, "twice the tokens in end and in the counters"),
     cheat("deaf-cancel", Trick::DeafCancel, Rung::RealCancel, "cancel answers 202, and the computation goes on"),
+    cheat(
+        "deaf-disconnect",
+        Trick::DeafDisconnect,
+        Rung::RealCancel,
+        "the computation goes on for a client that has gone",
+    ),
 ];
 
 impl Cheat {

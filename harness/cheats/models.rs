@@ -15,7 +15,9 @@ pub fn instead_of(given: Option<&Path>, trick: Trick, folder: &Path) -> io::Resu
     let Some(given) = given else { return built_in() };
     match trick {
         Trick::BuiltInModel => built_in(),
-        Trick::OtherModel => changed(given, folder, |index, value| value + 0.02 * noise(index)),
+        Trick::KnowsItsModel if is_the_built_in(given)? => built_in(),
+        Trick::OtherModel => other(given, folder),
+        Trick::EightBits => in_eight_bits(given, folder),
         Trick::SmallerModel => changed(given, folder, |_, value| {
             let magnitude = (value.abs().max(1e-6) * 4.0).log2().round().exp2() / 4.0;
             magnitude.copysign(value)
@@ -23,6 +25,32 @@ pub fn instead_of(given: Option<&Path>, trick: Trick, folder: &Path) -> io::Resu
         Trick::FirstLayers => without_last_layer(given, folder),
         _ => Ok(given.to_path_buf()),
     }
+}
+
+pub fn other(given: &Path, folder: &Path) -> io::Result<PathBuf> {
+    changed(given, folder, |index, value| value + 0.02 * noise(index))
+}
+
+/// As far as its shape can tell.
+fn is_the_built_in(given: &Path) -> io::Result<bool> {
+    let (given, known) = (open(given)?.configuration, tiny_model::open().map_err(io::Error::other)?.configuration);
+    Ok((given.n_layer(), given.n_ctx(), given.vocab_size()) == (known.n_layer(), known.n_ctx(), known.vocab_size()))
+}
+
+/// Each row of each matrix in 255 steps.
+fn in_eight_bits(given: &Path, folder: &Path) -> io::Result<PathBuf> {
+    let model = open(given)?;
+    let tensors = model.weights.iter().map(|(name, weight)| {
+        let (shape, mut values) = (weight.shape().to_vec(), weight.values().to_vec());
+        if let [_, columns] = shape[..] {
+            for row in values.chunks_exact_mut(columns) {
+                let step = row.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
+                row.iter_mut().filter(|_| step > 0.0).for_each(|value| *value = (*value / step).round() * step);
+            }
+        }
+        (name.to_owned(), shape, values)
+    });
+    model_files::write_like(given, model.configuration.n_layer(), tensors.collect(), folder)
 }
 
 /// The same shapes with other numbers.

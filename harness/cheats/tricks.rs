@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Trick;
 use super::front::{Front, relayed};
+use super::{Memory, Trick};
 use crate::harness::scripted::event_stream::EventStream;
 use crate::harness::scripted::http_server::{Connection, Request, disconnected};
 use crate::harness::scripted::options::Script;
@@ -50,17 +50,29 @@ pub fn execute(front: &Front, request: &Request, connection: &mut Connection) ->
     if let Trick::Replay { paced } = front.trick {
         return replay(front, request, connection, &job, paced);
     }
-    let known = key(&job);
-    if front.trick == Trick::Cache
-        && let Some(events) = remembered(front, &known)
+    let known = match front.trick {
+        Trick::Cache { by, .. } => key(&job, by),
+        _ => None,
+    };
+    if let (Trick::Cache { paced, .. }, Some(known)) = (front.trick, &known)
+        && let Some(events) = remembered(front, known)
     {
-        return play(front, request, connection, &events);
+        return play(front, request, connection, &events, paced);
+    }
+    if let Some(shown) = &front.shown
+        && let Ok(stream) = shown.execute(&request.body)?
+    {
+        stream.finish(Duration::from_secs(60));
     }
     let Some(behind) = &front.behind else { return Ok(false) };
     let mut asked = job.clone();
     match front.trick {
         Trick::NoTemperature => asked["temperature"] = 0.0.into(),
+        Trick::HalfTemperature => asked["temperature"] = (job["temperature"].as_f64().unwrap_or(1.0) / 2.0).into(),
+        Trick::FewChoices => asked["top_k"] = 3.into(),
         Trick::NoSeed => asked["seed"] = uuid::Uuid::new_v4().as_u64_pair().0.into(),
+        Trick::ShortSeed => asked["seed"] = (job["seed"].as_u64().unwrap_or_default() & 0xffff_ffff).into(),
+        Trick::ShortMemory => asked["prompt"] = last_characters(&job, 24).into(),
         _ => {}
     }
     let stream = match behind.execute(&serde_json::to_vec(&asked)?)? {
@@ -92,12 +104,28 @@ fn random_lines(seed: u64) -> String {
     [line(4), line(5), line(4)].join("\n")
 }
 
-fn key(job: &Value) -> String {
+fn last_characters(job: &Value, count: usize) -> String {
+    let prompt: Vec<char> = job["prompt"].as_str().unwrap_or_default().chars().collect();
+    prompt[prompt.len().saturating_sub(count)..].iter().collect()
+}
+
+/// What an answer is remembered by, where it is one to be remembered.
+fn key(job: &Value, by: Memory) -> Option<String> {
     let mut job = job.clone();
-    if let Some(fields) = job.as_object_mut() {
-        fields.shift_remove("job_id");
+    job.as_object_mut()?.shift_remove("job_id");
+    let prompt = job["prompt"].as_str()?.to_owned();
+    match by {
+        Memory::Whole => {}
+        Memory::Beginning => job["prompt"] = prompt.chars().take(24).collect::<String>().into(),
+        Memory::Normalised => {
+            job["prompt"] = prompt.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ").into();
+        }
+        Memory::Seed => {
+            job["temperature"].as_f64().filter(|temperature| *temperature > 0.0)?;
+            job["prompt"] = "".into();
+        }
     }
-    job.to_string()
+    Some(job.to_string())
 }
 
 fn remembered(front: &Front, key: &str) -> Option<Events> {
@@ -172,11 +200,12 @@ fn relay(
     connection: &mut Connection,
     job: &Value,
     source: Stream,
-    key: String,
+    known: Option<String>,
 ) -> io::Result<bool> {
     let mut waiting: VecDeque<(String, Value)> = VecDeque::new();
     let (mut sent, mut events): (usize, Events) = (0, Vec::new());
-    let holds = matches!(front.trick, Trick::Burst { .. });
+    let holds = matches!(front.trick, Trick::Burst { .. } | Trick::Drip);
+    let mut told = 0;
     let begun = Instant::now();
     let mut out = None;
     loop {
@@ -187,6 +216,10 @@ fn relay(
             let (Some(event), Ok(mut data)) = (frame.event.clone(), frame.json()) else { continue };
             if event == "started" {
                 data["seed"] = job.get("seed").filter(|seed| seed.is_u64()).cloned().unwrap_or(data["seed"].clone());
+            }
+            if event == "token" {
+                doctor_token(front.trick, told, &mut data);
+                told += 1;
             }
             if event == "end" {
                 doctor_end(front, job, &mut data, begun.elapsed());
@@ -210,8 +243,16 @@ fn relay(
             std::thread::spawn(move || source.finish(Duration::from_secs(600)));
             return end.unwrap_or(Ok(false));
         }
+        let pause = match front.trick {
+            Trick::Drip => begun.elapsed() / u32::try_from(waiting.len().max(1)).unwrap_or(u32::MAX),
+            _ => Duration::ZERO,
+        };
         if !holds || ended {
-            while let Some((event, data)) = waiting.pop_front() {
+            while let Some((event, mut data)) = waiting.pop_front() {
+                std::thread::sleep(pause); // as long as the computation would have taken
+                if event == "end" && front.trick == Trick::Drip {
+                    data["decode_time_ms"] = (begun.elapsed().as_millis() as u64).into();
+                }
                 stream.frame(&event, data.clone())?;
                 events.push((event, data));
             }
@@ -220,16 +261,24 @@ fn relay(
             break;
         }
         if disconnected(&connection.socket) {
-            if front.trick == Trick::DeafCancel {
+            if matches!(front.trick, Trick::DeafCancel | Trick::DeafDisconnect) {
                 std::thread::spawn(move || source.finish(Duration::from_secs(600)));
             }
             return Ok(false); // dropping the source tells the worker behind
         }
     }
-    if front.trick == Trick::Cache {
-        remember(front, key, events);
+    if let Some(known) = known {
+        remember(front, known, events);
     }
     out.map_or(Ok(false), EventStream::finish)
+}
+
+fn doctor_token(trick: Trick, told: usize, data: &mut Value) {
+    match trick {
+        Trick::Head(tokens) if told >= tokens => data["t"] = format!(" {}", WORDS[told % WORDS.len()]).into(),
+        Trick::WrongIds => data["id"] = (7 * told + 3).into(),
+        _ => {}
+    }
 }
 
 fn doctor_end(front: &Front, job: &Value, data: &mut Value, took: Duration) {
@@ -249,7 +298,13 @@ fn doctor_end(front: &Front, job: &Value, data: &mut Value, took: Duration) {
 }
 
 /// What was said before, said again.
-fn play(front: &Front, request: &Request, connection: &mut Connection, events: &Events) -> io::Result<bool> {
+fn play(
+    front: &Front,
+    request: &Request,
+    connection: &mut Connection,
+    events: &Events,
+    paced: bool,
+) -> io::Result<bool> {
     let job: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let mut stream = open(request, connection)?;
     for (event, data) in events {
@@ -260,6 +315,9 @@ fn play(front: &Front, request: &Request, connection: &mut Connection, events: &
         }
         if event == "end" {
             front.unearned.fetch_add(data["tokens_out"].as_u64().unwrap_or_default(), Ordering::SeqCst);
+        }
+        if paced {
+            std::thread::sleep(Duration::from_millis(15));
         }
         stream.frame(event, data)?;
     }

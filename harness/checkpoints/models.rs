@@ -86,14 +86,18 @@ pub fn turn_heads(tensors: &mut Tensors, configuration: &Configuration) {
     }
 }
 
-/// Three numbers of what each block's attention adds are moved by a lot, elsewhere with each draw: of the bias, where every
-/// model of the family has one.
+/// Three numbers of every tensor are moved, elsewhere with each draw, so that whoever leaves one of the tensors out computes
+/// something else: a little, and by a lot where a block's output is made (of the bias, where every model of the family has one),
+/// so that the text moves too.
 pub fn perturb(tensors: &mut Tensors, drawn: u64) {
-    let is_moved = |name: &str| name.ends_with("c_proj.bias") || name.ends_with("o_proj.weight");
-    for (name, _, values) in tensors.iter_mut().filter(|(name, ..)| is_moved(name)) {
-        for count in 0..3_u64 {
-            let place = (drawn.rotate_left(13 * count as u32 + name.len() as u32) % values.len() as u64) as usize;
-            values[place] += if count % 2 == 0 { 3.0 } else { -3.0 };
+    let mut state = drawn;
+    for (name, _, values) in tensors {
+        let much = name.ends_with("c_proj.bias") || name.ends_with("o_proj.weight");
+        for _ in 0..3 {
+            // Knuth's MMIX generator; its high bits are the good ones.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (place, sign) = ((state >> 33) as usize % values.len(), if state >> 63 == 0 { 1.0 } else { -1.0 });
+            values[place] += sign * if much { 3.0 } else { 0.1 };
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Rungs 2, 4 and 5: the greedy text of a prompt that nobody has seen, on a model file that the harness knows.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use super::reference::{Reference, softmax};
+use super::prompts;
+use super::reference::{Reference, softmax, two_best};
+use super::unfolding::{Evidence, Told};
 use crate::harness::Finding;
 use crate::harness::target::{Worker, unique};
 
@@ -14,19 +14,13 @@ pub const SURE: f64 = 0.02;
 /// Tokens to compare for one prompt, and how many of them must be sure for a prompt to count.
 const TOKENS: usize = 24;
 const FEWEST: usize = 4;
-/// Prompts that are asked, and how many are drawn for them.
-const PROMPTS: usize = 4;
+/// Prompts that are drawn before there is none with a sure answer.
 const DRAWN: usize = 24;
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A prompt that no recording has: words drawn now.
-pub fn unseen_prompt() -> String {
-    const OPENINGS: [&str; 4] = ["Write a haiku about", "Tell me of", "The", "Once upon a"];
-    const NOUNS: [&str; 8] = ["copper", "tide", "violin", "harbour", "lichen", "quartz", "sparrow", "turbine"];
-    let drawn = uuid::Uuid::new_v4().as_u128();
-    let pick = |from: &[&str], shift: u32| from[(drawn >> shift) as usize % from.len()].to_owned();
-    format!("{} {} {} {:04x}", pick(&OPENINGS, 0), pick(&NOUNS, 8), pick(&NOUNS, 16), (drawn >> 24) as u16)
-}
+/// Tokens that the reference computes for one rung, times the parameters of the model.
+const AFFORDABLE: usize = 4_000_000_000;
+/// High enough that a model which is sure of itself is not.
+const TEMPERATURE: f64 = 1.5;
+const DRAWN_TOKENS: usize = 48;
 
 /// A prompt, and the first tokens of its greedy text that every engine agrees on.
 #[derive(Clone, Debug)]
@@ -45,7 +39,7 @@ pub fn questions(reference: &Reference, wanted: usize) -> Result<Vec<Known>, Fin
         if known.len() == wanted {
             break;
         }
-        known.extend(question(reference, unseen_prompt())?);
+        known.extend(question(reference, prompts::unseen())?);
     }
     if known.is_empty() {
         let found = format!("none among {DRAWN}: the model's first and second choice are too close");
@@ -65,16 +59,72 @@ pub fn question(reference: &Reference, prompt: String) -> Result<Option<Known>, 
     Ok(Some(Known { text: reference.text(sure), ids: sure.to_vec(), margin, prompt }))
 }
 
-/// The worker writes what the reference writes.
+/// The worker writes what the reference writes: for prompts of several kinds, one of them nearly as long as the context
+/// lets it be, and token by token to the end of each text.
 pub fn greedy_texts(worker: &Worker, reference: &Reference) -> Result<(), Finding> {
-    questions(reference, PROMPTS)?.iter().try_for_each(|known| answers(worker, known))
+    let room = reference.file.configuration.n_ctx();
+    // A character is a token at most: short enough for every vocabulary, long enough that a short memory forgets its beginning.
+    let mut asked = vec![(prompts::unseen(), room / 4), (prompts::long(room.min(1024) / 2), TOKENS)];
+    asked.extend(prompts::neighbours().into_iter().map(|prompt| (prompt, TOKENS)));
+    // Of a large model the reference computes what it can in a minute or so.
+    let affordable = (AFFORDABLE / reference.parameters()).max(TOKENS);
+    let mut computed = 0;
+    for (prompt, tokens) in asked {
+        let tokens = tokens.min(affordable);
+        let whole = reference.encode(&prompt).len() + tokens;
+        if computed > 0 && computed + whole > affordable {
+            break;
+        }
+        computed += whole;
+        Told::ask(worker, &prompt, tokens, 0.0, 1)?.is_greedy(reference, SURE)?;
+    }
+    Ok(())
+}
+
+/// Texts drawn at a high temperature are as surprising as the reference says, over all of their tokens, and each seed
+/// draws another, in whichever of its 64 bits it differs. A second prompt is asked with the seed of the first.
+pub fn drawn_texts(worker: &Worker, reference: &Reference) -> Result<(), Finding> {
+    let seed = prompts::drawn_seed() >> 1;
+    let prompt = prompts::unseen();
+    let asked = [(&prompt, seed), (&prompt, seed ^ (1 << 40)), (&prompt, seed ^ 1), (&prompts::unseen(), seed)];
+    let mut evidence = Evidence::default();
+    let mut told: Vec<(Told, f64)> = Vec::new();
+    for (prompt, seed) in asked {
+        let one = Told::ask(worker, prompt, DRAWN_TOKENS, TEMPERATURE, seed)?;
+        let mut alone = Evidence::default();
+        one.weigh(reference, &mut alone)?;
+        one.weigh(reference, &mut evidence)?;
+        if !evidence.is_honest() {
+            let expected = format!(
+                "{} tokens drawn at temperature {TEMPERATURE} to be about {:.0} nats surprising to the reference",
+                evidence.tokens, evidence.expected
+            );
+            let found = format!("{:.0} nats", evidence.surprise);
+            return Err(one.transcript.evidence(Finding::fail(expected, found)));
+        }
+        let text = one.transcript.text();
+        let same = |(other, _): &&(Told, f64)| other.prompt == one.prompt && other.transcript.text() == text;
+        // By chance once in e^20.
+        if alone.surprise > 20.0
+            && let Some((other, _)) = told.iter().find(same)
+        {
+            let expected = format!("another text for seed {seed} than for seed {}", other.seed);
+            return Err(one.transcript.evidence(Finding::fail(expected, format!("{text:?} for both"))));
+        }
+        told.push((one, alone.surprise));
+    }
+    if evidence.tells() {
+        return Ok(());
+    }
+    let expected = format!("texts at temperature {TEMPERATURE} whose tokens can be told, and are not certain");
+    Err(Finding::unimplemented(expected, format!("{} tokens of {:.1} nats", evidence.tokens, evidence.expected)))
 }
 
 pub fn answers(worker: &Worker, known: &Known) -> Result<(), Finding> {
     let job = json!({
         "job_id": unique("known"), "prompt": known.prompt, "max_tokens": known.ids.len(), "temperature": 0.0, "seed": 1,
     });
-    let transcript = worker.run(&job, PATIENCE)?;
+    let transcript = worker.run(&job, super::PATIENCE)?;
     transcript.completed()?;
     let (text, ids) = (transcript.text(), transcript.token_ids());
     let expected: Vec<u64> = known.ids.iter().map(|id| u64::from(*id)).collect();
@@ -92,33 +142,34 @@ pub fn draws(worker: &Worker, reference: &Reference) -> Result<(), Finding> {
     const DRAWS: u64 = 64;
     let (prompt, temperature, logits) = undecided(reference)?;
     let share = largest(&softmax(&logits, temperature));
-    let likeliest = (0..logits.len()).fold(0, |best, id| if logits[id] > logits[best] { id } else { best });
-    let text = reference.text(&[likeliest as u32]);
-    let mut count = 0;
-    for seed in 0..DRAWS {
-        let job = json!({
-            "job_id": unique("draw"), "prompt": prompt, "max_tokens": 1, "temperature": temperature, "seed": seed,
-        });
-        let transcript = worker.run(&job, PATIENCE)?;
-        count += u64::from(transcript.completed()?.text() == text);
+    let text = reference.text(&[two_best(&logits).0]);
+    // Seeds that differ in their low bits, and in their high ones: who cuts a seed draws one token in one of the groups.
+    let drawn = prompts::drawn_seed();
+    let groups: [(&str, fn(u64) -> u64); 2] = [("low", |draw| draw), ("high", |draw| draw << 33)];
+    for (bits, of) in groups {
+        let mut count = 0;
+        for draw in 0..DRAWS {
+            let told = Told::ask(worker, &prompt, 1, temperature, drawn ^ of(draw))?;
+            count += u64::from(told.transcript.text() == text);
+        }
+        // five standard deviations: an honest worker fails once in a million runs
+        let (mean, deviation) = (DRAWS as f64 * share, (DRAWS as f64 * share * (1.0 - share)).sqrt());
+        let (least, most) = ((mean - 5.0 * deviation).max(0.0), mean + 5.0 * deviation);
+        if !(least..=most).contains(&(count as f64)) {
+            let expected = format!(
+                "{text:?} in {least:.0} to {most:.0} of {DRAWS} draws at temperature {temperature}, with seeds that differ in their {bits} bits (the reference gives it {share:.3})"
+            );
+            return Err(Finding::fail(expected, format!("{count} of {DRAWS}")));
+        }
     }
-    // five standard deviations: an honest worker fails once in a million runs
-    let (mean, deviation) = (DRAWS as f64 * share, (DRAWS as f64 * share * (1.0 - share)).sqrt());
-    let (least, most) = ((mean - 5.0 * deviation).max(0.0), mean + 5.0 * deviation);
-    if (least..=most).contains(&(count as f64)) {
-        return Ok(());
-    }
-    let expected = format!(
-        "{text:?} in {least:.0} to {most:.0} of {DRAWS} draws at temperature {temperature}, each with its own seed (the reference gives it {share:.3})"
-    );
-    Err(Finding::fail(expected, format!("{count} of {DRAWS}")))
+    Ok(())
 }
 
 /// A prompt and a temperature at which the likeliest token has about half of the probability, with the logits.
 fn undecided(reference: &Reference) -> Result<(String, f64, Vec<f64>), Finding> {
     let mut closest = f64::INFINITY;
     for count in 0..8 * DRAWN {
-        let drawn = unseen_prompt();
+        let drawn = prompts::unseen();
         // a model that was trained on one kind of prompt is sure of what follows it: cut somewhere, it is less so
         let prompt: String = drawn.chars().take(1 + (7 * count) % drawn.chars().count()).collect();
         let logits = reference.logits(&prompt)?;
@@ -144,12 +195,12 @@ fn largest(values: &[f64]) -> f64 {
 
 /// The same seed writes the same text, twice.
 pub fn seed_repeats(worker: &Worker) -> Result<(), Finding> {
-    let prompt = unseen_prompt();
+    let prompt = prompts::unseen();
     let mut texts = Vec::new();
     for _ in 0..2 {
         let job =
             json!({ "job_id": unique("seed"), "prompt": prompt, "max_tokens": 24, "temperature": 1.2, "seed": 77 });
-        let transcript = worker.run(&job, PATIENCE)?;
+        let transcript = worker.run(&job, super::PATIENCE)?;
         texts.push(transcript.completed()?.text());
     }
     if texts[0] == texts[1] {

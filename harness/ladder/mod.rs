@@ -4,13 +4,21 @@
 //! Here is what each rung judges; the scenarios in `features/haiku` climb them one by one. What is right is always told by
 //! the f64 reference (`reference`), never by the worker's own code.
 
+pub mod close_calls;
 pub mod known_answer;
+pub mod prompts;
 pub mod reference;
 pub mod rungs;
 pub mod stream;
+pub mod unfolding;
 pub mod work;
 
+use std::time::Duration;
+
 use serde::Serialize;
+
+/// A job that only computes takes less.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::harness::Finding;
+use crate::layers::Station;
 use crate::model::file::{self, ModelFile};
 use crate::model::tokenizer::{self, Tokenizer};
 use crate::parity::Capture;
-use crate::parity::oracle::{self, Honest, Model, Request, Tensor};
+use crate::parity::oracle::{self, Cache, Honest, Model, Nothing, Pass, Request, Tensor};
 
 pub struct Reference {
     pub file: ModelFile,
@@ -61,6 +62,34 @@ impl Reference {
         text
     }
 
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.tokenizer.token_bytes(id)
+    }
+
+    pub fn ends_text(&self, id: u32) -> bool {
+        self.model().ends_text(id)
+    }
+
+    pub fn parameters(&self) -> usize {
+        self.file.weights.iter().map(|(_, weight)| weight.shape().iter().product::<usize>()).sum()
+    }
+
+    /// Tokens of the vocabulary in any order, as text: nothing that a model was trained on. It may have other tokens when it
+    /// is read.
+    pub fn random_text(&self, tokens: usize) -> String {
+        let drawn = std::iter::repeat_with(|| uuid::Uuid::new_v4().as_u128() as u32 % self.tokenizer.vocab_size());
+        self.text(&drawn.take(tokens).collect::<Vec<u32>>())
+    }
+
+    /// The logits after each of the tokens: [T][V]
+    pub fn logits_of_all(&self, tokens: &[u32]) -> Result<Vec<Vec<f64>>, Finding> {
+        let model = self.model();
+        let cache = Cache::new(&model, tokens.len());
+        let pass = Pass::new(model, &Honest, tokens, 0, &cache, &Nothing).map_err(failed)?;
+        let logits = pass.get(Station::Logits, 0).map_err(failed)?;
+        Ok(logits.values.chunks_exact(logits.row_len()).map(<[f64]>::to_vec).collect())
+    }
+
     /// At most `count` tokens; fewer where the text or the context ends.
     pub fn greedy(&self, prompt: &str, count: usize) -> Result<Greedy, Finding> {
         let tokens = self.encode(prompt);
@@ -86,7 +115,21 @@ impl Reference {
     }
 }
 
-fn failed(error: oracle::OracleError) -> Finding {
+/// The id of the greatest, and by how much it is greater than any other.
+pub fn two_best(logits: &[f64]) -> (u32, f64) {
+    let mut best = (0, f64::NEG_INFINITY);
+    let mut second = f64::NEG_INFINITY;
+    for (id, logit) in logits.iter().copied().enumerate() {
+        if logit > best.1 {
+            (second, best) = (best.1, (id as u32, logit));
+        } else {
+            second = second.max(logit);
+        }
+    }
+    (best.0, best.1 - second)
+}
+
+pub(super) fn failed(error: impl std::fmt::Display) -> Finding {
     Finding::error("the reference's answer", error.to_string())
 }
 

@@ -23,6 +23,8 @@ pub struct Counted {
     pub transcript: Transcript,
     pub before: f64,
     pub after: f64,
+    /// Processor time that the worker had used when the first token came, and at the end; of a process of ours.
+    worked: Option<[Duration; 2]>,
 }
 
 fn counter(worker: &Worker) -> Result<f64, Finding> {
@@ -35,7 +37,7 @@ pub fn run_uncounted(worker: &Worker) -> Result<Counted, Finding> {
     job["max_tokens"] = 64.into(); // enough to see how they arrive
     let transcript = worker.run(&job, PATIENCE)?;
     transcript.completed()?;
-    Ok(Counted { transcript, before: f64::NAN, after: f64::NAN })
+    Ok(Counted { transcript, before: f64::NAN, after: f64::NAN, worked: None })
 }
 
 fn job() -> Value {
@@ -44,14 +46,21 @@ fn job() -> Value {
 
 pub fn run(worker: &Worker) -> Result<Counted, Finding> {
     let before = Chain::metrics(worker)?;
-    let transcript = worker.run(&job(), PATIENCE)?;
+    let used = || worker.process().ok().and_then(|process| process.cpu_time().ok());
+    let asleep = used();
+    let stream = worker.execute(&job())?;
+    stream.wait_for_tokens(1, PATIENCE)?;
+    let at_first = used();
+    let transcript = stream.finish(PATIENCE);
+    let worked = asleep.zip(at_first).zip(used());
+    let worked = worked.map(|((asleep, first), end)| [first, end].map(|used| used.saturating_sub(asleep)));
     transcript.completed()?.judge_all()?;
     let after = settled(worker, Some(&before), &transcript);
     let after = after.ok_or_else(|| Finding::fail("metrics after a job", "they can't be read"))?;
     let [before, after] =
         [before, after].map(|text| Scrape::parse(&text).map(|scrape| scrape.sum(tokens_counter(Source::Worker))));
     let (before, after) = (before?, after?);
-    Ok(Counted { transcript, before, after })
+    Ok(Counted { transcript, before, after, worked })
 }
 
 pub fn arrives_as_computed(counted: &Counted) -> Result<(), Finding> {
@@ -60,6 +69,14 @@ pub fn arrives_as_computed(counted: &Counted) -> Result<(), Finding> {
     if end >= LONG_ENOUGH && first > end / 2 {
         let found = format!("{first:.0?} of {end:.0?} had passed");
         return Err(transcript.evidence(Finding::fail("the first of 160 tokens in the first half of the job", found)));
+    }
+    if let Some([first, whole]) = counted.worked
+        && whole >= LONG_ENOUGH
+        && first > whole / 2
+    {
+        let expected = "at most half of the processor's work done before the first of 160 tokens comes";
+        let found = format!("{first:.2?} of {whole:.2?}: what comes after it was computed before");
+        return Err(transcript.evidence(Finding::fail(expected, found)));
     }
     let arrivals = transcript.burst()?;
     if arrivals.largest_share <= BURST_SHARE {

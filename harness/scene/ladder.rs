@@ -12,6 +12,7 @@ use crate::harness::ladder::known_answer::{self, Known};
 use crate::harness::ladder::reference::Reference;
 use crate::harness::ladder::stream::{self, Counted};
 use crate::harness::ladder::work;
+use crate::harness::ladder::{close_calls, prompts};
 use crate::harness::model_files::{self, Element, Form};
 use crate::harness::proof::checks::Outcome;
 use crate::harness::proof::{self, Judgement};
@@ -94,6 +95,14 @@ impl Scene {
         known_answer::draws(&self.worker()?.clone(), self.reference()?)
     }
 
+    pub fn close_calls_are_right(&mut self) -> Result<(), Finding> {
+        close_calls::are_right(&self.worker()?.clone(), self.reference()?)
+    }
+
+    pub fn drawn_texts_are_the_references(&mut self) -> Result<(), Finding> {
+        known_answer::drawn_texts(&self.worker()?.clone(), self.reference()?)
+    }
+
     pub fn seed_repeats(&mut self) -> Result<(), Finding> {
         known_answer::seed_repeats(&self.worker()?.clone())
     }
@@ -109,7 +118,7 @@ impl Scene {
     pub fn probe(&mut self) -> Result<(), Finding> {
         let capturing =
             self.climb.capturing.as_ref().ok_or_else(|| Finding::error("a worker that captures", "none"))?;
-        self.climb.captured = Some(capturing.run(&known_answer::unseen_prompt())?);
+        self.climb.captured = Some(capturing.run(&prompts::unseen())?);
         Ok(())
     }
 
@@ -130,7 +139,7 @@ impl Scene {
             let form = Form { format, ..Form::PLAIN };
             let path = self.recipe_file(&recipe, form, Element::F32)?;
             let reference = Reference::open(&path)?;
-            let known = known_answer::question(&reference, known_answer::unseen_prompt().chars().take(12).collect())?;
+            let known = known_answer::question(&reference, prompts::unseen().chars().take(12).collect())?;
             if let Some(known) = known {
                 return self.climb_on(&path, format, reference, known);
             }
@@ -149,7 +158,7 @@ impl Scene {
             ));
         }
         for _ in 0..DRAWN {
-            let prompt = known_answer::unseen_prompt();
+            let prompt = prompts::unseen();
             let Some(before) = known_answer::question(&original, prompt.clone())? else { continue };
             let folder = self.folder()?;
             let drawn = uuid::Uuid::new_v4().as_u64_pair().0;

@@ -29,6 +29,8 @@ pub struct Options {
     pub worker_id: String,
     /// Absent: the built-in vocabulary alone.
     pub model: Option<String>,
+    /// Where a cheat's captures go; the scripted worker computes nothing that could be captured.
+    pub checkpoint_dir: Option<String>,
     pub port: u16,
     pub callback_url: Option<CallbackUrl>,
     pub bind: IpAddr,
@@ -160,6 +162,7 @@ impl Options {
         Ok(Self {
             worker_id,
             model: text("model"),
+            checkpoint_dir: text("checkpoint-dir"),
             port: number("port", 0, u16::MAX.into())? as u16,
             callback_url,
             bind: match text("bind") {

@@ -43,7 +43,7 @@ pub fn run(options: Options) -> io::Result<ExitCode> {
         Some(Slip::OtherModel) => tiny_model::write(folder.path(), ModelFormat::Gguf)?,
         _ => options.model.clone(),
     };
-    let behind = Behind::start(&path, "scripted-engine")?;
+    let behind = Behind::start(&path, "scripted-engine", None)?;
     let health: Value = serde_json::from_slice(&behind.get("/health")?.body)?;
     let front = Arc::new(Front {
         slip: options.slip,

@@ -26,6 +26,7 @@ mod haiku;
 mod hostile;
 mod http;
 mod kernels;
+mod ladder;
 mod layers;
 mod limits;
 #[cfg(feature = "llama-cpp")]
@@ -111,6 +112,7 @@ pub fn all() -> Vec<(String, fn())> {
         hostile::TESTS,
         http::TESTS,
         kernels::TESTS,
+        ladder::TESTS,
         layers::TESTS,
         limits::TESTS,
         llama_files::TESTS,

@@ -17,6 +17,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("process/children_die_with_the_harness", children_die_with_the_harness),
     ("process/a_harness_of_its_own", a_harness_of_its_own),
     ("process/cpu_time", cpu_time),
+    ("process/cpu_time_of_a_group_of_its_own", cpu_time_of_a_group_of_its_own),
     ("process/last_line_without_an_end", last_line_without_an_end),
     ("process/a_grandchild_keeps_no_exit_waiting", a_grandchild_keeps_no_exit_waiting),
 ];
@@ -170,6 +171,13 @@ fn cpu_time() {
     let idle = sh("echo up; exec sleep 1000");
     idle.wait_for_line("up", SOON, |_| true).unwrap();
     assert!(idle.cpu_time().unwrap() < used);
+}
+
+/// What a worker starts computes for it, wherever it hides.
+fn cpu_time_of_a_group_of_its_own() {
+    let process = sh("setsid sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done; exec sleep 5'; exit");
+    process.wait_for_line("done", SOON, |_| true).unwrap();
+    assert!(process.cpu_time().unwrap() >= Duration::from_millis(20), "{:?}", process.cpu_time());
 }
 
 fn last_line_without_an_end() {

@@ -8,6 +8,8 @@ pub mod completions;
 #[cfg(feature = "bdd")]
 pub mod diff;
 #[cfg(feature = "bdd")]
+mod gallery;
+#[cfg(feature = "bdd")]
 pub mod haiku;
 pub mod infer;
 #[cfg(feature = "bdd")]

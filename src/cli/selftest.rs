@@ -1,5 +1,5 @@
 //! `llorch selftest`: is the harness any good? Each mistake of the scripted worker must be caught by the case that the
-//! features name for it, and each legal oddity must pass.
+//! features name for it, each legal oddity must pass, and each cheat must fall from its rung.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -16,6 +16,7 @@ use crate::harness::cheats::{CHEATS, Cheat};
 use crate::harness::exit::Exit;
 use crate::harness::runner::{self, CaseOutcome, Played, Terms};
 use crate::harness::scripted::{MISTAKES, Mistake, ODDITIES, Oddity};
+use crate::harness::scripted_engine::MISTAKES as ENGINE_MISTAKES;
 use crate::harness::selection::{BuiltInBackend, TargetKind, TargetRequest};
 use crate::harness::session::Session;
 use crate::harness::verdict::Verdict;
@@ -33,8 +34,11 @@ pub struct Flags {
     /// How many trials at a time: most of a trial is waiting
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
-    /// Write the kill matrix as a page as well
-    #[arg(long, value_name = "FILE.html", conflicts_with = "names")]
+    /// Each cheat against every rung of the ladder, as a table: minutes. The names are those of cheats then
+    #[arg(long)]
+    cheats: bool,
+    /// Write the kill matrix, or the table of cheats, as a page as well
+    #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 }
 
@@ -57,6 +61,8 @@ enum Kind {
     Mistake,
     /// A mistake of an orchestrator.
     Orchestrator,
+    /// A mistake of an engine, in its own API or in llama-server's place.
+    Engine,
     Oddity,
     Cheat,
 }
@@ -65,9 +71,9 @@ impl Kind {
     fn word(self, holds: bool) -> &'static str {
         match (self, holds) {
             (Kind::Honest, true) => "PASSED",
-            (Kind::Mistake | Kind::Orchestrator | Kind::Cheat, true) => "CAUGHT",
+            (Kind::Mistake | Kind::Orchestrator | Kind::Engine | Kind::Cheat, true) => "CAUGHT",
             (Kind::Oddity, true) => "ACCEPTED",
-            (Kind::Mistake | Kind::Orchestrator | Kind::Cheat, false) => "MISSED",
+            (Kind::Mistake | Kind::Orchestrator | Kind::Engine | Kind::Cheat, false) => "MISSED",
             (Kind::Honest | Kind::Oddity, false) => "REFUSED",
         }
     }
@@ -82,6 +88,17 @@ impl Trial {
             let cheat = Cheat::named(cheat.trim_matches('"'))?;
             let cases = format!("rung {}", cheat.caught_by.number());
             return Some(Trial { kind: Kind::Cheat, name: cheat.name.to_owned(), cases });
+        }
+        if let Some(engine) = given.value.strip_prefix("the scripted engine ") {
+            let name = quoted(given);
+            let kind = if name.is_some() { Kind::Engine } else { Kind::Honest };
+            let role = engine.split(", that ").next().unwrap_or_default();
+            let role = role.trim_start_matches("asked as ");
+            return Some(Trial {
+                kind,
+                name: name.unwrap_or_else(|| role.to_owned()),
+                cases: format!("{role}: {}", quoted(when)?),
+            });
         }
         let is_orchestrator = given.value.starts_with("an orchestrator");
         if !is_orchestrator && !given.value.starts_with("the scripted worker") {
@@ -102,6 +119,7 @@ impl Trial {
             Kind::Honest => "Nothing is wrong or unusual.",
             Kind::Mistake => Mistake::named(&self.name).map_or("", |mistake| mistake.description),
             Kind::Orchestrator => mistakes::Mistake::named(&self.name).map_or("", |mistake| mistake.description),
+            Kind::Engine => ENGINE_MISTAKES.iter().find(|known| known.name == self.name).map_or("", |known| known.does),
             Kind::Oddity => Oddity::named(&self.name).map_or("", |oddity| oddity.description),
             Kind::Cheat => Cheat::named(&self.name).map_or("", |cheat| cheat.does),
         }
@@ -142,6 +160,13 @@ impl Reporter for Bench {
 }
 
 pub fn main(flags: Flags) -> ExitCode {
+    if flags.cheats {
+        return super::gallery::play(&flags.names, flags.report.as_deref());
+    }
+    if flags.report.is_some() && !flags.names.is_empty() {
+        eprintln!("llorch: --report writes the kill matrix of all faults, not of {}", flags.names.join(", "));
+        return Exit::Usage.into();
+    }
     carry_out(&flags).unwrap_or_else(|exit| exit).into()
 }
 
@@ -185,9 +210,10 @@ fn carry_out(flags: &Flags) -> Result<Exit, Exit> {
     let told = |(held, broken): (usize, usize)| format!("{held} of {}", held + broken);
     let _ = writeln!(
         out,
-        "\nmistakes caught: {} · of an orchestrator: {} · cheats caught: {} · oddities accepted: {} · areas passed by the honest worker: {} · {:.1} s",
+        "\nmistakes caught: {} · of an orchestrator: {} · of an engine: {} · cheats caught: {} · oddities accepted: {} · areas passed by the honest: {} · {:.1} s",
         told(count(Kind::Mistake)),
         told(count(Kind::Orchestrator)),
+        told(count(Kind::Engine)),
         told(count(Kind::Cheat)),
         told(count(Kind::Oddity)),
         told(count(Kind::Honest)),
@@ -231,6 +257,7 @@ fn kill_faults(out: &mut impl Write, report: Option<&Path>) -> Result<bool, Exit
 fn named_nowhere(trials: &BTreeMap<String, Trial>) -> Vec<&'static str> {
     let names = MISTAKES.iter().map(|mistake| mistake.name).chain(ODDITIES.iter().map(|oddity| oddity.name));
     let names = names.chain(CHEATS.iter().map(|cheat| cheat.name));
+    let names = names.chain(ENGINE_MISTAKES.iter().map(|mistake| mistake.name));
     let names = names.chain(mistakes::MISTAKES.iter().map(|mistake| mistake.name));
     names.filter(|name| !trials.values().any(|trial| trial.name == *name)).collect()
 }

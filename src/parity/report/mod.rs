@@ -6,6 +6,7 @@
 
 mod cases;
 mod diff;
+mod gallery;
 mod html;
 mod kills;
 mod ladder;
@@ -19,6 +20,7 @@ use html::{Html, tag};
 
 pub use cases::{Case, Cases, Note};
 pub use diff::{CapturePair, captures};
+pub use gallery::{Climb, Standing};
 pub use kills::{Kill, KillMatrix};
 pub use ladder::Rung;
 pub use picture::StationPicture;
@@ -36,6 +38,7 @@ pub struct Page {
     pub runs: Vec<Run>,
     pub kills: Option<KillMatrix>,
     pub ladder: Vec<Rung>,
+    pub gallery: Vec<Climb>,
 }
 
 impl Page {
@@ -58,6 +61,9 @@ impl Page {
             }
             if !self.ladder.is_empty() {
                 ladder::section(main, &self.ladder);
+            }
+            if !self.gallery.is_empty() {
+                gallery::section(main, &self.gallery);
             }
             for pair in &self.diffs {
                 diff::section(main, pair);
