@@ -19,7 +19,6 @@ Feature: The gallery of cheats
       | other-model        | 2    |
       | smaller-model      | 2    |
       | first-layers       | 2    |
-      | eight-bits         | 2    |
       | first-token        | 2    |
       | first-tokens       | 2    |
       | short-memory       | 2    |
@@ -33,11 +32,10 @@ Feature: The gallery of cheats
       | no-temperature     | 2    |
       | no-seed            | 2    |
       | foreign-tensors    | 3    |
+      | eight-bits         | 4    |
       | built-in-model     | 4    |
       | stub-fallback      | 4    |
       | knows-its-model    | 5    |
-      | deaf-cancel        | 8    |
-      | deaf-disconnect    | 8    |
 
     # The work of seconds, several times over: alone, or a busy machine makes it minutes.
     @serial
@@ -50,3 +48,5 @@ Feature: The gallery of cheats
       | drip             | 7    |
       | rising-counters  | 7    |
       | inflated-tokens  | 7    |
+      | deaf-cancel      | 8    |
+      | deaf-disconnect  | 8    |

@@ -99,7 +99,6 @@ pub const CHEATS: &[Cheat] = &[
     cheat("other-model", Trick::OtherModel, Rung::KnownAnswer, "another model computes"),
     cheat("smaller-model", Trick::SmallerModel, Rung::KnownAnswer, "the model's weights in three bits compute"),
     cheat("first-layers", Trick::FirstLayers, Rung::KnownAnswer, "all layers but the last compute"),
-    cheat("eight-bits", Trick::EightBits, Rung::KnownAnswer, "the model's weights in eight bits compute"),
     cheat("first-token", Trick::Head(1), Rung::KnownAnswer, "the first token is computed, the others are any words"),
     cheat(
         "first-tokens",
@@ -133,6 +132,7 @@ pub const CHEATS: &[Cheat] = &[
     cheat("no-temperature", Trick::NoTemperature, Rung::KnownAnswer, "the temperature is ignored: always greedy"),
     cheat("no-seed", Trick::NoSeed, Rung::KnownAnswer, "the seed is ignored: always another"),
     cheat("foreign-tensors", Trick::ForeignTensors, Rung::RandomProbe, "the right text, and captures of another model"),
+    cheat("eight-bits", Trick::EightBits, Rung::FreshWeights, "the model's weights in eight bits compute"),
     cheat(
         "built-in-model",
         Trick::BuiltInModel,

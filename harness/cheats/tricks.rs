@@ -275,8 +275,11 @@ fn relay(
 
 fn doctor_token(trick: Trick, told: usize, data: &mut Value) {
     match trick {
-        Trick::Head(tokens) if told >= tokens => data["t"] = format!(" {}", WORDS[told % WORDS.len()]).into(),
-        Trick::WrongIds => data["id"] = (7 * told + 3).into(),
+        Trick::Head(tokens) if told >= tokens => {
+            data["t"] = format!(" {}", WORDS[told % WORDS.len()]).into();
+            data.as_object_mut().map(|fields| fields.shift_remove("ids"));
+        }
+        Trick::WrongIds => data["ids"] = json!([7 * told + 3]),
         _ => {}
     }
 }

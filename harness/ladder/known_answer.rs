@@ -21,6 +21,10 @@ const AFFORDABLE: usize = 4_000_000_000;
 /// High enough that a model which is sure of itself is not.
 const TEMPERATURE: f64 = 1.5;
 const DRAWN_TOKENS: usize = 48;
+/// Those that share a prompt or a seed.
+const FEWEST_TEXTS: usize = 4;
+/// Before the model is called too sure of itself.
+const MOST_TEXTS: usize = 16;
 
 /// A prompt, and the first tokens of its greedy text that every engine agrees on.
 #[derive(Clone, Debug)]
@@ -85,14 +89,14 @@ pub fn greedy_texts(worker: &Worker, reference: &Reference) -> Result<(), Findin
 /// draws another, in whichever of its 64 bits it differs. A second prompt is asked with the seed of the first.
 pub fn drawn_texts(worker: &Worker, reference: &Reference) -> Result<(), Finding> {
     let seed = prompts::drawn_seed() >> 1;
-    let prompt = prompts::unseen();
-    let asked = [(&prompt, seed), (&prompt, seed ^ (1 << 40)), (&prompt, seed ^ 1), (&prompts::unseen(), seed)];
+    let [prompt, other] = prompts::pair();
+    let first = [(prompt.clone(), seed), (prompt.clone(), seed ^ (1 << 40)), (prompt, seed ^ 1), (other, seed)];
+    let more = std::iter::repeat_with(|| (prompts::unseen(), prompts::drawn_seed()));
     let mut evidence = Evidence::default();
-    let mut told: Vec<(Told, f64)> = Vec::new();
-    for (prompt, seed) in asked {
-        let one = Told::ask(worker, prompt, DRAWN_TOKENS, TEMPERATURE, seed)?;
-        let mut alone = Evidence::default();
-        one.weigh(reference, &mut alone)?;
+    let mut told: Vec<Told> = Vec::new();
+    for (prompt, seed) in first.into_iter().chain(more).take(MOST_TEXTS) {
+        let one = Told::ask(worker, &prompt, DRAWN_TOKENS, TEMPERATURE, seed)?;
+        let before = evidence.surprise;
         one.weigh(reference, &mut evidence)?;
         if !evidence.is_honest() {
             let expected = format!(
@@ -103,18 +107,18 @@ pub fn drawn_texts(worker: &Worker, reference: &Reference) -> Result<(), Finding
             return Err(one.transcript.evidence(Finding::fail(expected, found)));
         }
         let text = one.transcript.text();
-        let same = |(other, _): &&(Told, f64)| other.prompt == one.prompt && other.transcript.text() == text;
+        let same = |other: &&Told| other.prompt == one.prompt && other.transcript.text() == text;
         // By chance once in e^20.
-        if alone.surprise > 20.0
-            && let Some((other, _)) = told.iter().find(same)
+        if evidence.surprise - before > 20.0
+            && let Some(other) = told.iter().find(same)
         {
             let expected = format!("another text for seed {seed} than for seed {}", other.seed);
             return Err(one.transcript.evidence(Finding::fail(expected, format!("{text:?} for both"))));
         }
-        told.push((one, alone.surprise));
-    }
-    if evidence.tells() {
-        return Ok(());
+        told.push(one);
+        if told.len() >= FEWEST_TEXTS && evidence.tells() {
+            return Ok(());
+        }
     }
     let expected = format!("texts at temperature {TEMPERATURE} whose tokens can be told, and are not certain");
     Err(Finding::unimplemented(expected, format!("{} tokens of {:.1} nats", evidence.tokens, evidence.expected)))

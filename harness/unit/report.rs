@@ -5,7 +5,7 @@ use std::time::Duration;
 use llorch::harness::http::{Headers, Request};
 use llorch::harness::transcript::{Transcript, album};
 use llorch::parity::diff::{Options, diff};
-use llorch::parity::report::{Case, Cases, Kill, KillMatrix, Moment, Note, Page, Run, Rung, captures};
+use llorch::parity::report::{Case, Cases, Climb, Kill, KillMatrix, Moment, Note, Page, Run, Rung, Standing, captures};
 
 use super::diff::{toy, with};
 
@@ -16,6 +16,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("report/kills", kills_missed_are_told),
     ("report/streams", streams),
     ("report/ladder", ladder),
+    ("report/gallery", gallery),
 ];
 
 fn page() -> Page {
@@ -166,6 +167,26 @@ fn streams() {
     assert_eq!(told, [(0.0, "started"), (10.0, "token"), (20.0, "end")]);
     let html = Page { runs: vec![run], ..Page::default() }.html();
     assert!(html.contains("one: 3 events in 20 ms") && html.contains("1 token after 10 ms"), "{html}");
+}
+
+/// Caught by another rung than its own is not caught.
+fn gallery() {
+    let climb = |caught_by| Climb {
+        cheat: "canned <haiku>".to_owned(),
+        does: "one haiku".to_owned(),
+        caught_by,
+        rungs: vec![Standing::Passes, Standing::Caught, Standing::Unknown, Standing::NotApplicable],
+    };
+    let html = |climbs| Page { gallery: climbs, ..Page::default() }.html();
+    assert!(html(vec![climb(2)]).contains("1 of 1 caught by the rung that is named for them."));
+    for missed in [0, 1, 3, 4, 5] {
+        let html = html(vec![climb(2), climb(missed)]);
+        assert!(html.contains("lead bad") && html.contains("1 of 2 caught"), "{missed}");
+        assert!(
+            html.contains("canned &lt;haiku&gt;") && (missed == 0 || missed == 5 || html.contains("fail named")),
+            "{html}"
+        );
+    }
 }
 
 /// So have the rungs of the ladder.

@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 
 use llorch::harness::catalogue::Catalogue;
 use llorch::harness::chain::mistakes;
+use llorch::harness::cheats::{CHEATS, Cheat};
 use llorch::harness::scripted::{MISTAKES, ODDITIES};
+use llorch::harness::scripted_engine::MISTAKES as ENGINE_MISTAKES;
 use llorch::harness::selection::Selection;
 use llorch::parity::faults::Fault;
 
 pub const TESTS: &[(&str, fn())] = &[
     ("selftest/everything_is_on_trial", everything_is_on_trial),
+    ("selftest/every_cheat_is_on_trial_before_its_rung", every_cheat_is_on_trial_before_its_rung),
+    ("selftest/every_mistake_of_an_engine_is_on_trial", every_mistake_of_an_engine_is_on_trial),
     ("selftest/every_fault_is_on_trial_once", every_fault_is_on_trial_once),
     ("selftest/every_case_of_a_chain_judges", every_case_of_a_chain_judges),
     ("selftest/the_judges_exist", the_judges_exist),
@@ -43,6 +47,36 @@ fn everything_is_on_trial() {
         // A mistake of an orchestrator shows in several cases, each of which is to be seen catching one.
         let right = if who == WORKER { times == 1 } else { times > 0 };
         assert!(right, "{who}'s {name} stands {times} times in features/selftest");
+    }
+}
+
+/// In the features, and in the README's table.
+fn every_cheat_is_on_trial_before_its_rung() {
+    let script = Catalogue::embedded().unwrap().script(|case| case.is_selftest());
+    let scenarios = script.features.iter().flat_map(|feature| &feature.scenarios);
+    let trials: Vec<(&str, &str)> =
+        scenarios.map(|scenario| (&*scenario.steps[0].value, &*scenario.steps[1].value)).collect();
+    let readme = include_str!("../../README.md");
+    for Cheat { name, caught_by, .. } in CHEATS {
+        let rung = caught_by.number();
+        let (given, when) = (format!("the cheat \"{name}\""), format!("rung {rung} judges it"));
+        assert_eq!(trials.iter().filter(|(step, _)| *step == given).collect::<Vec<_>>(), [&(&*given, &*when)]);
+        let line = readme.lines().find(|line| line.starts_with(&format!("| {rung} "))).unwrap_or_default();
+        let cells: Vec<&str> =
+            line.rsplit(" | ").next().unwrap_or_default().trim_end_matches(" |").split(", ").collect();
+        assert!(cells.contains(name), "{name} does not stand at rung {rung} in the README: {cells:?}");
+    }
+}
+
+fn every_mistake_of_an_engine_is_on_trial() {
+    let script = Catalogue::embedded().unwrap().script(|case| case.is_selftest());
+    let steps = script.features.iter().flat_map(|feature| &feature.scenarios).map(|scenario| &scenario.steps[0].value);
+    let named: BTreeSet<&str> = steps
+        .filter(|step| step.starts_with("the scripted engine"))
+        .filter_map(|step| step.split('"').nth(1))
+        .collect();
+    for mistake in ENGINE_MISTAKES {
+        assert!(named.contains(mistake.name), "{} stands nowhere in features/selftest", mistake.name);
     }
 }
 
