@@ -18,11 +18,12 @@ const FEWEST: usize = 4;
 const DRAWN: usize = 24;
 /// Tokens that the reference computes for one rung, times the parameters of the model.
 const AFFORDABLE: usize = 4_000_000_000;
-/// High enough that a model which is sure of itself is not.
-const TEMPERATURE: f64 = 1.5;
+/// High enough that a model which is sure of itself is not; and one at which an answer to another prompt stands out.
+const HIGH: f64 = 1.5;
+const ORDINARY: f64 = 0.7;
+/// Prompts that share a seed.
+const PAIRS: usize = 3;
 const DRAWN_TOKENS: usize = 48;
-/// Those that share a prompt or a seed.
-const FEWEST_TEXTS: usize = 4;
 /// Before the model is called too sure of itself.
 const MOST_TEXTS: usize = 16;
 
@@ -50,6 +51,27 @@ pub fn questions(reference: &Reference, wanted: usize) -> Result<Vec<Known>, Fin
         return Err(Finding::unimplemented(format!("a prompt whose first {FEWEST} tokens are sure by {SURE}"), found));
     }
     Ok(known)
+}
+
+/// With one seed, each of two prompts draws a text of its own: none that is far likelier as the answer to the other. The ratio
+/// of the two chances has a mean of 1 while the worker is honest, so it passes 1/α with a probability of α at most.
+pub fn draws_answer_their_prompts(worker: &Worker, reference: &Reference) -> Result<(), Finding> {
+    let mut likelier = 0.0;
+    for _ in 0..PAIRS {
+        let ([one, other], seed) = (prompts::pair(), prompts::drawn_seed());
+        Told::ask(worker, &one, DRAWN_TOKENS, ORDINARY, seed)?;
+        let told = Told::ask(worker, &other, DRAWN_TOKENS, ORDINARY, seed)?;
+        let [mut as_asked, mut as_another] = [Evidence::default(), Evidence::default()];
+        told.weigh(reference, &other, &mut as_asked)?;
+        told.weigh(reference, &one, &mut as_another)?;
+        likelier += as_asked.surprise - as_another.surprise;
+        if likelier > Evidence::limit() {
+            let expected = format!("an answer to this prompt, and not to {one:?}, which was asked with the same seed");
+            let found = format!("{:?}, e^{likelier:.0} times likelier after the other", told.transcript.text());
+            return Err(told.transcript.evidence(Finding::fail(expected, found)));
+        }
+    }
+    Ok(())
 }
 
 /// The prompt with its answer, where enough of it is sure.
@@ -85,22 +107,23 @@ pub fn greedy_texts(worker: &Worker, reference: &Reference) -> Result<(), Findin
     Ok(())
 }
 
-/// Texts drawn at a high temperature are as surprising as the reference says, over all of their tokens, and each seed
-/// draws another, in whichever of its 64 bits it differs. A second prompt is asked with the seed of the first.
+/// Drawn texts are as surprising as the reference says, over all of their tokens, and each seed draws another, in whichever
+/// of its 64 bits it differs.
 pub fn drawn_texts(worker: &Worker, reference: &Reference) -> Result<(), Finding> {
     let seed = prompts::drawn_seed() >> 1;
-    let [prompt, other] = prompts::pair();
-    let first = [(prompt.clone(), seed), (prompt.clone(), seed ^ (1 << 40)), (prompt, seed ^ 1), (other, seed)];
+    let prompt = prompts::unseen();
+    let first = [seed, seed ^ (1 << 40), seed ^ 1].map(|seed| (prompt.clone(), seed));
+    let fewest = first.len();
     let more = std::iter::repeat_with(|| (prompts::unseen(), prompts::drawn_seed()));
     let mut evidence = Evidence::default();
     let mut told: Vec<Told> = Vec::new();
     for (prompt, seed) in first.into_iter().chain(more).take(MOST_TEXTS) {
-        let one = Told::ask(worker, &prompt, DRAWN_TOKENS, TEMPERATURE, seed)?;
+        let one = Told::ask(worker, &prompt, DRAWN_TOKENS, HIGH, seed)?;
         let before = evidence.surprise;
-        one.weigh(reference, &mut evidence)?;
+        one.weigh(reference, &one.prompt, &mut evidence)?;
         if !evidence.is_honest() {
             let expected = format!(
-                "{} tokens drawn at temperature {TEMPERATURE} to be about {:.0} nats surprising to the reference",
+                "{} tokens drawn at temperature {HIGH} to be about {:.0} nats surprising to the reference",
                 evidence.tokens, evidence.expected
             );
             let found = format!("{:.0} nats", evidence.surprise);
@@ -116,11 +139,11 @@ pub fn drawn_texts(worker: &Worker, reference: &Reference) -> Result<(), Finding
             return Err(one.transcript.evidence(Finding::fail(expected, format!("{text:?} for both"))));
         }
         told.push(one);
-        if told.len() >= FEWEST_TEXTS && evidence.tells() {
+        if told.len() >= fewest && evidence.tells() {
             return Ok(());
         }
     }
-    let expected = format!("texts at temperature {TEMPERATURE} whose tokens can be told, and are not certain");
+    let expected = format!("texts at temperature {HIGH} whose tokens can be told, and are not certain");
     Err(Finding::unimplemented(expected, format!("{} tokens of {:.1} nats", evidence.tokens, evidence.expected)))
 }
 

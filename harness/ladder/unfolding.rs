@@ -181,9 +181,9 @@ impl Told {
         })
     }
 
-    /// Adds what each drawn token says to the evidence.
-    pub fn weigh(&self, reference: &Reference, evidence: &mut Evidence) -> Result<(), Finding> {
-        let mut unfolding = Unfolding::after(reference, &self.prompt, self.limit)?;
+    /// Adds what each drawn token says to the evidence, as if this had been the prompt.
+    pub fn weigh(&self, reference: &Reference, prompt: &str, evidence: &mut Evidence) -> Result<(), Finding> {
+        let mut unfolding = Unfolding::after(reference, prompt, self.limit)?;
         for step in 0..self.limit {
             let chances = softmax(unfolding.logits(), self.temperature);
             match self.drawn(reference, &unfolding, step)? {
@@ -216,7 +216,7 @@ pub struct Evidence {
 }
 
 /// Positive ones see what is too surprising, negative ones what is not surprising enough.
-const LAMBDAS: [f64; 6] = [-1.0, -0.5, -0.2, 0.2, 0.5, 0.9];
+const LAMBDAS: [f64; 6] = [-1.0, -0.5, -0.2, 0.2, 0.5, 0.7];
 /// An honest worker fails once in a thousand million runs.
 const ALPHA: f64 = 1e-9;
 /// By how much an engine's rounding moves a logarithm of a chance: twice what an engine with tables in f16 was seen to.
@@ -239,7 +239,8 @@ impl Evidence {
         self.tokens += 1;
     }
 
-    fn limit() -> f64 {
+    /// What a logarithm of such a ratio does not pass.
+    pub fn limit() -> f64 {
         (LAMBDAS.len() as f64 / ALPHA).ln()
     }
 

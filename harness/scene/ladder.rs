@@ -100,7 +100,9 @@ impl Scene {
     }
 
     pub fn drawn_texts_are_the_references(&mut self) -> Result<(), Finding> {
-        known_answer::drawn_texts(&self.worker()?.clone(), self.reference()?)
+        let worker = self.worker()?.clone();
+        known_answer::drawn_texts(&worker, self.reference()?)?;
+        known_answer::draws_answer_their_prompts(&worker, self.reference()?)
     }
 
     pub fn seed_repeats(&mut self) -> Result<(), Finding> {
