@@ -211,6 +211,8 @@ fn relay(
     loop {
         // a frame more, or the end of the stream, or a look at the client
         let _ = source.wait_until("a frame", Duration::from_millis(20), |frames| frames.len() > sent);
+        // In this order: frames that came before the end are among those that are read after it.
+        let ended = source.ended().is_some();
         let frames = source.frames();
         for frame in &frames[sent..] {
             let (Some(event), Ok(mut data)) = (frame.event.clone(), frame.json()) else { continue };
@@ -227,7 +229,6 @@ fn relay(
             waiting.push_back((event, data));
         }
         sent = frames.len();
-        let ended = source.ended().is_some();
         let stream = match &mut out {
             Some(stream) => stream,
             None => out.insert(open(request, connection)?),
