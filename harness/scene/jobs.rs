@@ -87,7 +87,14 @@ impl Scene {
     }
 
     fn long_job(&mut self) -> Result<Map<String, Value>, Finding> {
-        self.session.long_job(self.worker()?, LONG)
+        // On the ladder's own model every job is long: none has to be tried and hung up on, which a worker may not notice.
+        match self.computes_for_seconds() {
+            true => Ok(cell::base_job(&unique("long"))
+                .into_iter()
+                .chain([("max_tokens".to_owned(), json!(2000)), ("temperature".to_owned(), json!(0.0))])
+                .collect()),
+            false => self.session.long_job(self.worker()?, LONG),
+        }
     }
 
     /// A long job, cut to the number of tokens that came within this time when it was tried.

@@ -30,6 +30,7 @@ pub struct Climb {
     counted: Option<Counted>,
     capturing: Option<Capturing>,
     captured: Option<Captured>,
+    computes_for_seconds: bool,
 }
 
 /// Seeds and perturbations that are drawn before the harness gives up finding one whose answer is sure.
@@ -212,7 +213,12 @@ impl Scene {
             .map_err(|error| Finding::error("a recipe", error.to_string()))?;
         let format = self.session.model_format();
         let path = self.recipe_file(&recipe, Form { format, ..Form::PLAIN }, Element::F32)?;
+        self.climb.computes_for_seconds = true;
         self.start_on(&path, format, &[])
+    }
+
+    pub(super) fn computes_for_seconds(&self) -> bool {
+        self.climb.computes_for_seconds
     }
 
     pub fn work_grows(&mut self) -> Result<(), Finding> {
