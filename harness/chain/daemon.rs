@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::harness::Finding;
 use crate::harness::http::Base;
 use crate::harness::log::Log;
@@ -21,6 +23,8 @@ pub struct Daemon {
     address: &'static str,
     command: Command,
     process: Process,
+    /// When this life began: what was heard of it before was of an earlier one.
+    pub since: Timestamp,
     /// What earlier lives wrote.
     past: Vec<Line>,
     port: u16,
@@ -29,8 +33,9 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it on a free port, and keeps that port for its next life.
     pub fn start(name: &str, address: &'static str, command: Command) -> Result<Daemon, Finding> {
+        let since = Timestamp::now();
         let (process, port) = live(name, command.clone().variable(address, "127.0.0.1:0"))?;
-        Ok(Daemon { name: name.into(), address, command, process, past: Vec::new(), port })
+        Ok(Daemon { name: name.into(), address, command, process, since, past: Vec::new(), port })
     }
 
     pub fn base(&self) -> Base {
@@ -66,6 +71,7 @@ impl Daemon {
             self.command = std::mem::take(&mut self.command).variable(name, value);
         }
         let command = self.command.clone().variable(self.address, &self.base().authority());
+        self.since = Timestamp::now();
         let (process, _) = live(&self.name, command)?;
         let before = std::mem::replace(&mut self.process, process);
         self.past.extend(before.lines());

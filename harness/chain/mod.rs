@@ -22,6 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Finding;
@@ -144,6 +145,9 @@ impl Chain {
 
     /// Waits until the orchestrator has heard of every pool, and counts every slot of the plan as free.
     pub fn wait_until_ready(&self) -> Result<(), Finding> {
+        for node in &self.plan.nodes {
+            self.wait_until_heard(&node.name)?;
+        }
         for node in self.plan.nodes.iter().filter(|node| node.workers.is_empty()) {
             let pool = format!("/nodes/{}/pools/{}", node.name, node.pool);
             let what = format!("{} of node {}", node.pool, node.name);
@@ -160,6 +164,14 @@ impl Chain {
             })?;
         }
         Ok(())
+    }
+
+    /// Waits until the orchestrator has a report of this life of the node, not only of those before it.
+    fn wait_until_heard(&self, name: &str) -> Result<(), Finding> {
+        let since = self.node(name)?.since;
+        self.wait_for("/v2/nodes", &format!("a report of node {name}, registered since {since}"), |nodes| {
+            reported_since(pointed(nodes, &format!("/nodes/{name}"))?, since).then_some(())
+        })
     }
 
     /// Asks again and again, until `reached` finds what is waited for.
@@ -265,6 +277,13 @@ impl Chain {
         self.orchestrator.restart(&settings)
     }
 
+    /// The node comes back as it was, and the orchestrator has heard so: what an earlier life reported holds no more.
+    pub fn restart_node(&mut self, name: &str) -> Result<(), Finding> {
+        let missing = || Finding::error(format!("a node {name:?}"), "the chain has no such node");
+        self.nodes.get_mut(name).ok_or_else(missing)?.restart(&[])?;
+        self.wait_until_heard(name)
+    }
+
     /// The daemons' logs: the orchestrator's first, then the nodes', and the workers' of each.
     pub fn logs(&self) -> Vec<(String, Log)> {
         let mut log = self.orchestrator.log();
@@ -308,6 +327,14 @@ fn orphan(llorch: &Path, models: &Models) -> Result<Process, Finding> {
     let path = models.paced.trim_start_matches("file:");
     let words = ["llorch-cpud", "--backend", "stub", "--model", path];
     Process::spawn(Command::new(llorch).arguments(words)).map_err(|error| Finding::error("a worker", error.to_string()))
+}
+
+/// Whether an item of `/v2/nodes` tells of a node that has registered since then, and has reported itself after that. The
+/// orchestrator's clock is this machine's, and shows milliseconds.
+pub fn reported_since(node: &Value, since: Timestamp) -> bool {
+    let time = |field: &str| node[field].as_str()?.parse::<Timestamp>().ok().map(|time| time.as_millisecond());
+    let (registered, reported) = (time("registered_at"), time("last_heartbeat"));
+    registered.is_some_and(|registered| registered >= since.as_millisecond()) && reported >= registered
 }
 
 /// A JSON pointer that may also name an item of a list by its id: `/nodes/a/pools/pool-a/leases`.

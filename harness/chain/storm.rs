@@ -238,20 +238,34 @@ impl Chain {
             self.revive(&name)?;
         }
         self.wait_until_ready()?;
+        // A worker that was killed last may be seen to be gone only now.
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.nothing_is_over() {
+                Err(_) if Instant::now() < until => std::thread::park_timeout(AGAIN),
+                outcome => return outcome.map_err(|finding| self.evidence(finding)),
+            }
+        }
+    }
+
+    /// No lease on any replica, and no process but those that are known.
+    fn nothing_is_over(&self) -> Result<(), Finding> {
         for node in self.nodes.keys() {
             let state = self.send_to_node(node, Request::get("/v2/state"))?.json()?;
             let pools = state["pools"].as_array().into_iter().flatten();
             let replicas = pools.flat_map(|pool| pool["replicas"].as_array().into_iter().flatten());
             if let Some(leased) = replicas.into_iter().find(|replica| replica["leases"] != 0) {
-                return Err(self.evidence(Finding::fail("no lease on any replica", leased.to_string())));
+                return Err(Finding::fail("no lease on any replica", leased.to_string()));
             }
         }
+        // Looked at before those that are known: one that is started meanwhile is no orphan.
+        let found = self.processes();
         let mut expected: Vec<i32> = vec![self.orchestrator.id() as i32];
         for (name, node) in &self.nodes {
             expected.push(node.id() as i32);
             expected.extend(self.workers(name)?);
         }
-        let orphans: Vec<i32> = self.processes().into_iter().filter(|pid| !expected.contains(pid)).collect();
+        let orphans: Vec<i32> = found.into_iter().filter(|pid| !expected.contains(pid)).collect();
         if orphans.is_empty() {
             return Ok(());
         }

@@ -15,10 +15,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Finding;
+use super::chain::reported_since;
 use super::http::{self, Answer, Base, Request};
 use super::process::{Command, Exit, Signal};
 use super::selection::ModelFormat;
@@ -123,7 +125,17 @@ impl Fleet {
                     }
                 }
             }
-            "starts again" => machine.start_again(),
+            "starts again" => {
+                let since = Timestamp::now();
+                machine.start_again()?;
+                // What an earlier life of a node reported holds no more.
+                match whom.strip_prefix("node ") {
+                    None => Ok(()),
+                    Some(node) => self.wait_for(node, &format!("registered since {since}, and reported"), |node| {
+                        reported_since(node, since)
+                    }),
+                }
+            }
             _ => Err(Finding::error("something that can happen to a machine", what)),
         }
     }
@@ -144,6 +156,15 @@ impl Fleet {
 
     /// Waits until the orchestrator says this of a node; `slots` that are free, where that counts.
     pub fn wait_for_node(&self, name: &str, state: &str, slots: Option<u64>) -> Result<(), Finding> {
+        self.wait_for(name, &format!("{state}, with {slots:?} free slots"), |node| {
+            let pool = &node["pools"][0];
+            let free =
+                slots.is_none_or(|slots| pool["slots_free"] == slots && pool["leases"] == 0 && pool["ready"] == true);
+            node["state"] == state && free
+        })
+    }
+
+    fn wait_for(&self, name: &str, what: &str, reached: impl Fn(&Value) -> bool) -> Result<(), Finding> {
         let until = Instant::now() + PATIENCE;
         loop {
             let nodes = self.ask(Request::get("/v2/nodes")).and_then(|answer| answer.json());
@@ -151,17 +172,11 @@ impl Fleet {
                 .as_ref()
                 .ok()
                 .and_then(|nodes| nodes["nodes"].as_array()?.iter().find(|node| node["node_id"] == name).cloned());
-            let good = found.as_ref().is_some_and(|node| {
-                let pool = &node["pools"][0];
-                let free = slots
-                    .is_none_or(|slots| pool["slots_free"] == slots && pool["leases"] == 0 && pool["ready"] == true);
-                node["state"] == state && free
-            });
-            if good {
+            if found.as_ref().is_some_and(&reached) {
                 return Ok(());
             }
             if Instant::now() >= until {
-                let expected = format!("node {name} {state}, with {slots:?} free slots, within {PATIENCE:.0?}");
+                let expected = format!("node {name} {what}, within {PATIENCE:.0?}");
                 let found = found.map_or_else(|| format!("{nodes:?}"), |node| node.to_string());
                 return Err(self.evidence(Finding::fail(expected, found)));
             }

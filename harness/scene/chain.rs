@@ -127,14 +127,12 @@ impl Scene {
         if whom == "the orchestrator" && what == "starts again" {
             return chain.restart_orchestrator(&settings);
         }
-        let daemon = match whom.strip_prefix("node ") {
-            None => &mut chain.orchestrator,
-            Some(name) => {
-                chain.nodes.get_mut(name).ok_or_else(|| Finding::error("a node of the chain", name.to_owned()))?
-            }
-        };
+        let node = whom.strip_prefix("node ");
+        if let (Some(name), "starts again") = (node, what) {
+            return chain.restart_node(name);
+        }
+        let daemon = node.map_or(Ok(&chain.orchestrator), |name| chain.node(name))?;
         match (what, signal) {
-            ("starts again", _) => daemon.restart(&[]),
             (_, Some(signal @ (Signal::SIGSTOP | Signal::SIGCONT))) => daemon.signal(signal),
             (_, Some(Signal::SIGTERM)) => match daemon.end(Signal::SIGTERM)? {
                 Exit::Code(0) => Ok(()),
