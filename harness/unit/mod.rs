@@ -52,6 +52,7 @@ mod pool_provision;
 mod post;
 mod process;
 mod proof;
+mod proof_command;
 mod puppets;
 mod reading;
 mod recipe;
@@ -135,6 +136,7 @@ pub fn all() -> Vec<(String, fn())> {
         post::TESTS,
         process::TESTS,
         proof::TESTS,
+        proof_command::TESTS,
         reading::TESTS,
         recipe::TESTS,
         report::TESTS,
