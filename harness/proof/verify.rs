@@ -53,32 +53,32 @@ pub fn verify(folder: &Path) -> Result<Judgement, Vec<Flaw>> {
     if differ.is_empty() { Ok(judgement) } else { Err(differ) }
 }
 
+/// Every file is what the manifest says, and the manifest is in the one form that a bundle is sealed with, so that no byte of
+/// it can be another one either.
 fn hashes(folder: &Path) -> Vec<Flaw> {
     let manifest = match fs::read_to_string(folder.join(MANIFEST)) {
         Ok(manifest) => manifest,
         Err(problem) => return vec![flaw(MANIFEST, "the list of hashes", problem.to_string())],
     };
-    let (mut flaws, mut listed) = (Vec::new(), BTreeSet::new());
-    for (number, line) in manifest.lines().enumerate() {
-        let entry = line.split_once("  ").filter(|(hash, name)| {
-            let plain = !name.is_empty() && !name.contains(['/', '\\']) && *name != "..";
-            hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) && plain
-        });
-        let Some((hash, name)) = entry else {
-            flaws.push(flaw(MANIFEST, "`sha256  name` in each line", format!("line {}: {line:?}", number + 1)));
+    let Some(lines) = manifest.strip_suffix('\n') else {
+        return vec![flaw(MANIFEST, "an entry for each file, each in a line of its own", "no end of the last line")];
+    };
+    let (mut flaws, mut listed, mut missing) = (Vec::new(), BTreeSet::new(), Vec::new());
+    for (number, line) in lines.split('\n').enumerate() {
+        let number = number + 1;
+        let Some((hash, name)) = entry(line) else {
+            flaws.push(flaw(MANIFEST, "`sha256  name` in each line", format!("line {number}: {line:?}")));
             continue;
         };
         if !listed.insert(name.to_owned()) {
-            flaws.push(flaw(MANIFEST, "each file once", format!("{name} again in line {}", number + 1)));
+            flaws.push(flaw(MANIFEST, "each file once", format!("{name} again in line {number}")));
         }
         match fs::read(folder.join(name)) {
-            Ok(bytes) => {
-                let found = sha256_hex(&bytes);
-                if !found.eq_ignore_ascii_case(hash) {
-                    flaws.push(flaw(name, format!("sha256 {hash}"), format!("sha256 {found}: the file was changed")));
-                }
+            Ok(bytes) => flaws.extend(changed(name, number, hash, &sha256_hex(&bytes))),
+            Err(problem) => {
+                missing.push((hash, name, number));
+                flaws.push(flaw(name, "a file that the manifest lists", problem.to_string()));
             }
-            Err(problem) => flaws.push(flaw(name, "a file that the manifest lists", problem.to_string())),
         }
     }
     for name in NEEDED.iter().filter(|name| !listed.contains(**name)) {
@@ -86,11 +86,38 @@ fn hashes(folder: &Path) -> Vec<Flaw> {
     }
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for name in entries.map(|entry| entry.file_name().to_string_lossy().into_owned()) {
-        if name != MANIFEST && !listed.contains(&name) {
-            flaws.push(flaw(&name, "only files that the manifest lists", "one that it does not"));
+        if name == MANIFEST || listed.contains(&name) {
+            continue;
         }
+        flaws.push(flaw(&name, "only files that the manifest lists", "one that it does not"));
+        // the same content under another name: which of the two was changed cannot be told
+        let hash = fs::read(folder.join(&name)).map(|bytes| sha256_hex(&bytes)).unwrap_or_default();
+        let same = missing.iter().find(|(listed, ..)| *listed == hash);
+        flaws.extend(
+            same.map(|(_, other, number)| flaw(MANIFEST, format!("{hash}  {name}"), format!("line {number}: {other}"))),
+        );
     }
     flaws
+}
+
+/// The hash and the name of a line.
+fn entry(line: &str) -> Option<(&str, &str)> {
+    line.split_once("  ").filter(|(hash, name)| {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_odd = |letter: char| matches!(letter, '/' | '\\') || letter.is_control();
+        hash.len() == 64 && hash.bytes().all(is_digit) && !["", ".", ".."].contains(name) && !name.contains(is_odd)
+    })
+}
+
+/// A file with another hash than the manifest's: somebody changed the one or the other. The hashes of two contents have some
+/// four of their 64 digits in common; where most are, it is the manifest that was changed.
+fn changed(name: &str, number: usize, listed: &str, found: &str) -> Option<Flaw> {
+    let common = listed.bytes().zip(found.bytes()).filter(|(listed, found)| listed == found).count();
+    match common {
+        64 => None,
+        33.. => Some(flaw(MANIFEST, format!("{found}  {name}"), format!("line {number}: {listed}"))),
+        _ => Some(flaw(name, format!("sha256 {listed}"), format!("sha256 {found}: the file was changed"))),
+    }
 }
 
 fn text(folder: &Path, name: &str) -> Result<String, Flaw> {

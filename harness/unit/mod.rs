@@ -53,6 +53,7 @@ mod pool_provision;
 mod post;
 mod process;
 mod proof;
+mod proof_command;
 mod puppets;
 mod reading;
 mod recipe;
@@ -137,6 +138,7 @@ pub fn all() -> Vec<(String, fn())> {
         post::TESTS,
         process::TESTS,
         proof::TESTS,
+        proof_command::TESTS,
         reading::TESTS,
         recipe::TESTS,
         report::TESTS,

@@ -107,29 +107,7 @@ impl<E: WatchedEngine> ModelBackend<E> {
         };
         #[cfg(feature = "orch_logging")]
         {
-            let Manifest {
-                engine,
-                engine_version,
-                model,
-                architecture,
-                sizes,
-                model_digest,
-                weights_dtype,
-                compute_dtype,
-                ..
-            } = self.manifest();
-            let meta = crate::parity::log::Meta {
-                engine,
-                engine_version,
-                model,
-                architecture,
-                sizes,
-                model_digest,
-                weights_dtype,
-                compute_dtype,
-                ..Default::default()
-            };
-            let writer = crate::parity::log::Writer::start(settings, meta);
+            let writer = crate::parity::log::Writer::start(settings, self.manifest().into());
             self.log = Some(writer.map_err(|error| refuse(format!("cannot be written: {error}")))?.into());
             Ok(())
         }

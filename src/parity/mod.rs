@@ -16,9 +16,11 @@ pub mod report;
 pub mod station;
 pub mod tap;
 pub mod tolerance;
+pub mod words;
 
 pub use capture::Capture;
 pub use log::Log;
 pub use station::Place;
 pub use tap::{Recorder, Scope};
 pub use tolerance::{Profile, Tolerance};
+pub use words::Words;

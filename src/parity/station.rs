@@ -157,44 +157,6 @@ pub fn axes(station: Station) -> &'static [&'static str] {
     }
 }
 
-/// What a station is, in the words of the paper.
-pub fn title(station: Station) -> &'static str {
-    match station {
-        Station::Embedding => "token plus position embedding",
-        Station::LayerNorm1 => "layer norm ln_1",
-        Station::Query => "queries",
-        Station::Key => "keys",
-        Station::Value => "values",
-        Station::QueryRotated => "queries after rotary embedding",
-        Station::KeyRotated => "keys after rotary embedding",
-        Station::CachedKeys => "cached keys",
-        Station::CachedValues => "cached values",
-        Station::Scores => "scaled attention scores",
-        Station::ScoresMasked => "masked attention scores",
-        Station::Probabilities => "attention probabilities",
-        Station::Merged => "heads merged, before the output projection",
-        Station::AttentionOutput => "attention output",
-        Station::AttentionResidual => "residual after attention",
-        Station::LayerNorm2 => "layer norm ln_2",
-        Station::FeedForwardHidden => "feed-forward hidden layer, c_fc",
-        Station::Gelu => "GELU output",
-        Station::Gate => "feed-forward gate, gate_proj",
-        Station::Up => "feed-forward hidden layer, up_proj",
-        Station::GatedProduct => "gated product, silu(gate) · up",
-        Station::FeedForwardOutput => "feed-forward output, c_proj",
-        Station::Block => "output of the block",
-        Station::BlockOutput => "output of the block",
-        Station::FinalLayerNorm => "final layer norm ln_f",
-        Station::Logits => "logits",
-        Station::SelectedLogits => "logits of the last position",
-        Station::Argmax => "the most likely token",
-        Station::SoftmaxHalf => "probabilities at temperature 0.5",
-        Station::SoftmaxOne => "probabilities at temperature 1",
-        Station::SoftmaxTwo => "probabilities at temperature 2",
-        Station::GeneratedIds => "generated token ids",
-    }
-}
-
 /// Captures of others may do without it: it is asked for only to check steps one by one.
 pub fn is_optional(station: Station) -> bool {
     matches!(

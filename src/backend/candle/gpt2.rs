@@ -104,11 +104,8 @@ impl Gpt2 {
             pass.show(station, layer, tensor)?;
         }
         let merged = attend(&heads, layer, pass)?;
-        let attention = pass.apply(&block.attention_output, &merged)?; // [T, C]
-        pass.show(Station::AttentionOutput, layer, &attention)?;
-        let x = x.add(&attention)?;
-        pass.show(Station::AttentionResidual, layer, &x)?;
-        Ok(x)
+        let stations = [Station::AttentionOutput, Station::AttentionResidual];
+        pass.add(x, (&block.attention_output, &merged), layer, stations)
     }
 }
 
@@ -120,10 +117,7 @@ fn feed_forward<T: Tap>(block: &Block, layer: usize, x: &Tensor, pass: &mut Pass
     pass.show(Station::FeedForwardHidden, layer, &hidden)?;
     let activated = hidden.gelu()?; // the tanh form
     pass.show(Station::Gelu, layer, &activated)?;
-    let output = pass.apply(&block.output, &activated)?; // [T, C]
-    pass.show(Station::FeedForwardOutput, layer, &output)?;
-    let x = x.add(&output)?;
-    pass.show(Station::Block, layer, &x)?;
+    let x = pass.add(x, (&block.output, &activated), layer, [Station::FeedForwardOutput, Station::Block])?;
     pass.show(Station::BlockOutput, layer, &x)?;
     Ok(x)
 }

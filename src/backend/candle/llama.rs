@@ -128,11 +128,8 @@ impl Llama {
         pass.show(Station::KeyRotated, layer, &k)?;
 
         let merged = attend(&Heads { q, k, v }, layer, pass)?;
-        let attention = pass.apply(&block.attention_output, &merged)?; // [T, C]
-        pass.show(Station::AttentionOutput, layer, &attention)?;
-        let x = x.add(&attention)?;
-        pass.show(Station::AttentionResidual, layer, &x)?;
-        Ok(x)
+        let stations = [Station::AttentionOutput, Station::AttentionResidual];
+        pass.add(x, (&block.attention_output, &merged), layer, stations)
     }
 }
 
@@ -146,10 +143,7 @@ fn feed_forward<T: Tap>(block: &Block, layer: usize, x: &Tensor, pass: &mut Pass
     pass.show(Station::Up, layer, &up)?;
     let product = silu(&gate)?.mul(&up)?;
     pass.show(Station::GatedProduct, layer, &product)?;
-    let output = pass.apply(&block.down, &product)?; // [T, C]
-    pass.show(Station::FeedForwardOutput, layer, &output)?;
-    let x = x.add(&output)?;
-    pass.show(Station::Block, layer, &x)?;
+    let x = pass.add(x, (&block.down, &product), layer, [Station::FeedForwardOutput, Station::Block])?;
     pass.show(Station::BlockOutput, layer, &x)?;
     Ok(x)
 }

@@ -53,6 +53,22 @@ impl<T: Tap> Pass<'_, T> {
         Ok(Tensor::cat(&lots.collect::<Result<Vec<_>, PassError>>()?, 0)?)
     }
 
+    /// x + layer(inner): how attention and the feed-forward layer come back to the residual stream. The product and the sum
+    /// are shown at these stations.
+    pub fn add(
+        &mut self,
+        x: &Tensor,
+        (weights, inner): (&Linear, &Tensor),
+        layer: usize,
+        [product, sum]: [Station; 2],
+    ) -> Result<Tensor, PassError> {
+        let output = self.apply(weights, inner)?; // [T, C]
+        self.show(product, layer, &output)?;
+        let x = x.add(&output)?;
+        self.show(sum, layer, &x)?;
+        Ok(x)
+    }
+
     /// Shows a tensor to the tap, in f32 and row-major.
     pub fn show(&mut self, station: Station, layer: usize, tensor: &Tensor) -> candle_core::Result<()> {
         let mut failed = None;

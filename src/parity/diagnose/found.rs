@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::layers::Station;
 use crate::parity::capture::Capture;
 use crate::parity::oracle::{Cache, Feed, Given, Honest, Model, Operations, Pass, Tensor};
-use crate::parity::{Place, Profile};
+use crate::parity::{Place, Profile, Words};
 
 /// The tensors of a trace that have a place in the model.
 pub struct Found<'a> {
@@ -41,6 +41,10 @@ impl<'a> Found<'a> {
             start: manifest.start_pos,
             profile: Profile::of_name(&manifest.tolerance_profile).unwrap_or_default(),
         }
+    }
+
+    pub fn words(&self) -> Words {
+        self.model.configuration.into()
     }
 
     pub fn get(&self, station: Station, layer: usize, step: usize) -> Option<&Rc<Tensor>> {

@@ -59,7 +59,7 @@ pub fn ids(found: &Found<'_>, reference: Option<&Capture>, findings: &[Finding])
         return None;
     }
     let statistics = if named.is_empty() { vec![other_ids(found, reference)] } else { Vec::new() };
-    Some(Finding::of_generation(place, named, statistics))
+    Some(Finding::of_generation(found.words(), place, named, statistics))
 }
 
 /// What is to be said of ids that no fault explains.
@@ -129,8 +129,8 @@ pub fn text(found: &Found<'_>, reference: Option<&Capture>, capture: &Capture) -
     let Some(injection) = injection else {
         // Other words for the same ids are told where the reference has them as the tokenizer does.
         let is_the_references = other.is_some_and(|other| right.iter().any(|right| Spelled::of(other).is(right)));
-        return is_the_references.then(|| Finding::of_generation(place, Vec::new(), vec![evidence]));
+        return is_the_references.then(|| Finding::of_generation(found.words(), place, Vec::new(), vec![evidence]));
     };
     let named = Named { injection, residual: None, evidence: Some(evidence) };
-    Some(Finding::of_generation(place, vec![named], Vec::new()))
+    Some(Finding::of_generation(found.words(), place, vec![named], Vec::new()))
 }

@@ -20,7 +20,7 @@ use crate::parity::capture::Capture;
 use crate::parity::diff::text::TEXT;
 use crate::parity::faults::{Fault, Injection};
 use crate::parity::oracle::{Model, Tensor};
-use crate::parity::{Place, Profile};
+use crate::parity::{Place, Profile, Words};
 pub use found::{Found, Recomputed};
 pub use measure::difference as apart_in;
 
@@ -48,6 +48,8 @@ pub struct Finding {
     pub also_at: Vec<Place>,
     /// Steps between this place and the last tensor before it, which the trace does not show and which were computed as one.
     pub together: Vec<Place>,
+    /// In whose words it is told.
+    pub words: Words,
 }
 
 /// A fault, and how well it explains what was found.
@@ -138,22 +140,22 @@ impl fmt::Display for Finding {
                 }
             }
             [named, others @ ..] => {
-                let entry = named.fault().entry();
-                write!(out, "{place}: {}", named.name())?;
+                let (entry, words) = (named.fault().entry(), self.words);
+                write!(out, "{place}: {}", words.tell(&named.name()))?;
                 if !others.is_empty() {
                     let names = others.iter().map(Named::name).collect::<Vec<_>>().join("; or ");
-                    write!(out, "; or {names} (this input does not tell them apart)")?;
+                    write!(out, "; or {} (this input does not tell them apart)", words.tell(&names))?;
                 }
-                write!(out, "\n  found = {}", entry.faulty)?;
-                write!(out, "\n  right = {}", entry.formula)?;
+                write!(out, "\n  found = {}", words.tell(entry.faulty))?;
+                write!(out, "\n  right = {}", words.tell(entry.formula))?;
                 match (named.residual, &named.evidence) {
-                    (_, Some(evidence)) => write!(out, "\n  evidence: {evidence}; {}", self.without())?,
+                    (_, Some(evidence)) => write!(out, "\n  evidence: {}; {}", words.tell(evidence), self.without())?,
                     (Some(residual), None) => {
                         write!(out, "\n  evidence: with it, max difference {}; {}", short(residual), self.without())?;
                     }
                     (None, None) => {}
                 }
-                write!(out, "\n  change: {}", entry.change)?;
+                write!(out, "\n  change: {}", words.tell(entry.change))?;
             }
         }
         if !self.together.is_empty() {
@@ -170,15 +172,22 @@ impl fmt::Display for Finding {
 
 impl Finding {
     /// Of what is fed, or of what comes out, where nothing is measured.
-    fn of_generation(place: Place, faults: Vec<Named>, statistics: Vec<String>) -> Self {
+    fn of_generation(words: Words, place: Place, faults: Vec<Named>, statistics: Vec<String>) -> Self {
         let (also_at, together) = (Vec::new(), Vec::new());
-        Self { place, faults, effect: f64::INFINITY, statistics, also_at, together }
+        Self { place, faults, effect: f64::INFINITY, statistics, also_at, together, words }
     }
 
     /// The name of the place; the text is no tensor, and has one all the same.
     fn shown_at(&self) -> String {
         let of_text = |named: &Named| named.fault().entry().shows == TEXT;
-        if self.faults.first().is_some_and(of_text) { TEXT.to_owned() } else { self.place.name() }
+        if self.faults.first().is_some_and(of_text) {
+            return TEXT.to_owned();
+        }
+        let name = self.place.name();
+        match self.words.own_name(self.place.station) {
+            Some(own) => format!("{name} ({own})"),
+            None => name,
+        }
     }
 
     fn without(&self) -> String {

@@ -1,9 +1,45 @@
 //! What each station computes: the line of the paper to hold one's code against.
 
 use crate::layers::Station;
+use crate::parity::Words;
 
 /// One line, in plain text.
-pub fn formula(station: Station) -> &'static str {
+pub fn formula(words: Words, station: Station) -> &'static str {
+    match words {
+        Words::Gpt2 => common(station),
+        Words::Llama => of_llama(station).unwrap_or_else(|| common(station)),
+    }
+}
+
+/// What a Llama or a Qwen2 computes otherwise.
+fn of_llama(station: Station) -> Option<&'static str> {
+    Some(match station {
+        Station::Embedding => "embed_tokens[token], neither scaled nor with a position added",
+        Station::LayerNorm1 => {
+            "x / √(mean of x² + rms_norm_eps) · weight over each row: no mean subtracted, no bias; it comes before attention"
+        }
+        Station::Query => "x · q_projᵀ (+ bias in Qwen2), split into H heads of D; weight is stored [out, in]",
+        Station::Key => "x · k_projᵀ (+ bias in Qwen2), split into KV heads of D; weight is stored [out, in]",
+        Station::Value => "x · v_projᵀ (+ bias in Qwen2), split into KV heads of D; weight is stored [out, in]",
+        Station::Scores => {
+            "q · k / √D for each head, over all N cached positions; H / KV neighbouring heads of q share one of k"
+        }
+        Station::Merged => {
+            "Σ p · v of each head, H / KV neighbouring heads sharing one of v; heads side by side in their order"
+        }
+        Station::AttentionOutput => "merged heads · o_projᵀ; weight is stored [out, in]",
+        Station::LayerNorm2 => "RMSNorm of the residual after attention, with post_attention_layernorm's own weight",
+        Station::Gate => "post_attention_layernorm's output · gate_projᵀ; weight is stored [out, in]",
+        Station::Up => "post_attention_layernorm's output · up_projᵀ; weight is stored [out, in]",
+        Station::FeedForwardOutput => "silu(gate) · up · down_projᵀ, back to width C; weight is stored [out, in]",
+        Station::Block => "h = x + attn(input_layernorm(x)), y = h + mlp(post_attention_layernorm(h))",
+        Station::FinalLayerNorm => "RMSNorm once, with model.norm's weight, on the last block's output",
+        Station::Logits => "model.norm's output · lm_headᵀ, which is embed_tokensᵀ where the model ties them; no bias",
+        _ => return None,
+    })
+}
+
+fn common(station: Station) -> &'static str {
     match station {
         Station::Embedding => "wte[token] + wpe[position], positions counted from 0",
         Station::LayerNorm1 => {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::super::Place;
 use super::super::capture::{Manifest, Tensor};
 use super::super::compare::{Comparison, Pair, Shape, Verdict, compare};
-use super::super::log::{Key, Log, Meta, Record, Run, checkpoint};
+use super::super::log::{Key, Log, Record, Run, checkpoint};
 use super::super::tolerance::{LogitScale, Profile, Rule, Tolerance, tolerance};
 use super::rows::mark_downstream;
 use super::{Diff, First, Row, Standing, location, pattern};
@@ -16,7 +16,7 @@ use crate::layers::Station;
 
 /// Holds the found log against the reference's.
 pub fn diff_logs(reference: &Log, found: &Log) -> Diff {
-    let manifest = |log: &Log| log.runs.first().map(|run| manifest(&run.meta)).unwrap_or_default();
+    let manifest = |log: &Log| -> Manifest { log.runs.first().map(|run| run.meta.clone().into()).unwrap_or_default() };
     let records = |log: &Log| log.runs.iter().map(|run| run.records.len()).sum();
     let mut diff = Diff::open(&manifest(reference), &manifest(found), [records(reference), records(found)], false);
     for (log, whose) in [(reference, "the reference's"), (found, "the found")] {
@@ -48,22 +48,6 @@ pub fn diff_logs(reference: &Log, found: &Log) -> Diff {
     }
     diff.conclude();
     diff
-}
-
-fn manifest(meta: &Meta) -> Manifest {
-    let Meta { engine, engine_version, model, architecture, sizes, model_digest, weights_dtype, compute_dtype, .. } =
-        meta.clone();
-    Manifest {
-        engine,
-        engine_version,
-        model,
-        architecture,
-        sizes,
-        model_digest,
-        weights_dtype,
-        compute_dtype,
-        ..Manifest::default()
-    }
 }
 
 /// Keys with their places: the passes of a generation are its steps.

@@ -23,10 +23,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Place;
 use super::capture::{Capture, Manifest, Tensor};
 use super::compare::{Pair, Verdict};
 use super::tolerance::Profile;
+use super::{Place, Words};
 
 pub use comparable::{Mismatch, TokenDivergence};
 #[cfg(feature = "bdd")]
@@ -66,6 +66,7 @@ pub struct Side {
     pub engine: String,
     pub engine_version: String,
     pub model: String,
+    pub architecture: String,
     pub weights_dtype: String,
     pub compute_dtype: String,
     pub tensors: usize,
@@ -73,8 +74,9 @@ pub struct Side {
 
 impl Side {
     fn of(manifest: &Manifest, tensors: usize) -> Side {
-        let Manifest { engine, engine_version, model, weights_dtype, compute_dtype, .. } = manifest.clone();
-        Side { engine, engine_version, model, weights_dtype, compute_dtype, tensors }
+        let Manifest { engine, engine_version, model, architecture, weights_dtype, compute_dtype, .. } =
+            manifest.clone();
+        Side { engine, engine_version, model, architecture, weights_dtype, compute_dtype, tensors }
     }
 
     /// `transformers 5.1.0, F64`
@@ -147,6 +149,12 @@ impl Diff {
 
     pub fn count(&self, standing: Standing) -> usize {
         self.rows.iter().filter(|row| row.standing() == standing).count()
+    }
+
+    /// In whose words its stations are told.
+    pub fn words(&self) -> Words {
+        let stations = self.rows.iter().filter_map(|row| Some(row.place?.station));
+        Words::of(&self.reference.architecture, stations)
     }
 
     pub fn missing(&self) -> impl Iterator<Item = &Row> {

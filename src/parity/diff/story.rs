@@ -2,7 +2,6 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::super::station::title;
 use super::super::tolerance::{Profile, Rule};
 use super::figures::{long, short};
 use super::formula::formula;
@@ -139,7 +138,7 @@ fn divergence(diff: &Diff, text: &mut String) {
     let place = first.place;
     let layer = if place.station.is_of_a_layer() { format!(" of layer {}", place.layer) } else { String::new() };
     let step = if place.step > 0 { format!(" after decode step {}", place.step) } else { String::new() };
-    line(text, &format!("{head}  first at {}: {}{layer}{step}.", bold(&row.name), title(place.station)));
+    line(text, &format!("{head}  first at {}: {}{layer}{step}.", bold(&row.name), diff.words().title(place.station)));
     if let Some(diagnosis) = &first.diagnosis {
         point(text, "Cause", diagnosis);
     }
@@ -147,7 +146,7 @@ fn divergence(diff: &Diff, text: &mut String) {
     for pattern in &first.patterns {
         point(text, "Looks like", &pattern.told);
     }
-    point(text, "Check", formula(place.station));
+    point(text, "Check", formula(diff.words(), place.station));
     before_it(diff, row, text);
     other_text(diff, text);
 }

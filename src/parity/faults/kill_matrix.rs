@@ -26,7 +26,7 @@ pub struct Kill {
     pub fault: Fault,
     pub variant: usize,
     pub model: String,
-    /// The checkpoints of whose tensors some differ, 1 to 12.
+    /// The checkpoints of whose tensors some differ, 1 to 12, in the order of execution: 7 has a station before 6.
     pub differing: Vec<u8>,
     /// How far off each tensor is, in tolerances.
     pub errors: Vec<(Place, f64)>,
@@ -141,10 +141,12 @@ pub fn kill(entry: &'static Entry, variant: usize, trial: &Trial, honest: &Run) 
     } else {
         Outcome::Killed
     };
-    let mut checkpoints: Vec<u8> = differing.iter().map(|place| place.checkpoint()).collect();
-    checkpoints.extend(other_text.then_some(12));
-    checkpoints.sort_unstable();
-    checkpoints.dedup();
+    let mut checkpoints = Vec::new();
+    for checkpoint in differing.iter().map(|place| place.checkpoint()).chain(other_text.then_some(12)) {
+        if !checkpoints.contains(&checkpoint) {
+            checkpoints.push(checkpoint);
+        }
+    }
     Ok(Kill {
         fault: entry.fault,
         variant,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::LlamaCppError;
 use crate::layers::Station;
 use crate::parity::capture::Manifest;
-use crate::parity::log::{Entry, Meta, Settings, Writer, checkpoint};
+use crate::parity::log::{Entry, Settings, Writer, checkpoint};
 
 pub struct Log {
     writer: Writer,
@@ -18,22 +18,10 @@ pub struct Log {
 impl Log {
     /// Appends to `settings.file`; closed when it is dropped.
     pub fn start(settings: &Settings, manifest: &Manifest) -> Result<Log, LlamaCppError> {
-        let Manifest { engine, engine_version, model, architecture, sizes, model_digest, weights_dtype, .. } =
-            manifest.clone();
-        let source = engine.as_str().into();
-        let meta = Meta {
-            engine,
-            engine_version,
-            model,
-            architecture,
-            sizes,
-            model_digest,
-            weights_dtype,
-            compute_dtype: manifest.compute_dtype.clone(),
-            ..Meta::default()
-        };
+        let source = manifest.engine.as_str().into();
         let refused = |source| LlamaCppError::Log { file: Path::display(&settings.file).to_string(), source };
-        Ok(Log { writer: Writer::start(settings, meta).map_err(refused)?, source, pending: None })
+        let writer = Writer::start(settings, manifest.clone().into()).map_err(refused)?;
+        Ok(Log { writer, source, pending: None })
     }
 
     pub fn record(&mut self, station: Station, layer: usize, token_idx: usize, shape: &[usize], values: &[f32]) {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::layers::Station;
-use crate::parity::capture::Sizes;
 use crate::parity::capture::summary::{Number, Statistics};
+use crate::parity::capture::{Manifest, Sizes};
 
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -25,6 +25,39 @@ pub struct Meta {
     pub model_digest: String,
     pub weights_dtype: String,
     pub compute_dtype: String,
+}
+
+/// What a capture's manifest says of the same.
+impl From<Manifest> for Meta {
+    fn from(manifest: Manifest) -> Meta {
+        Meta {
+            engine: manifest.engine,
+            engine_version: manifest.engine_version,
+            model: manifest.model,
+            architecture: manifest.architecture,
+            sizes: manifest.sizes,
+            model_digest: manifest.model_digest,
+            weights_dtype: manifest.weights_dtype,
+            compute_dtype: manifest.compute_dtype,
+            ..Meta::default()
+        }
+    }
+}
+
+impl From<Meta> for Manifest {
+    fn from(meta: Meta) -> Manifest {
+        Manifest {
+            engine: meta.engine,
+            engine_version: meta.engine_version,
+            model: meta.model,
+            architecture: meta.architecture,
+            sizes: meta.sizes,
+            model_digest: meta.model_digest,
+            weights_dtype: meta.weights_dtype,
+            compute_dtype: meta.compute_dtype,
+            ..Manifest::default()
+        }
+    }
 }
 
 /// One tensor of one pass.

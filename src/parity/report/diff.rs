@@ -8,7 +8,6 @@ use super::super::compare::Pair;
 use super::super::diff::figures::{long, short};
 use super::super::diff::formula::formula;
 use super::super::diff::{Diff, First, Location, Outcome, Row, Standing};
-use super::super::station::title;
 use super::super::tolerance::Profile;
 use super::html::{Html, attribute};
 use super::picture::{StationPicture, picture};
@@ -59,7 +58,7 @@ pub fn section(parent: &mut Html, pair: &CapturePair) {
         section.inside("div", "class=cards", |cards| {
             let shown = |row: &&Row| pair.pictures.contains_key(&row.name);
             for row in diff.rows.iter().filter(shown) {
-                card(cards, row, pair.pictures.get(&row.name));
+                card(cards, diff.words(), row, pair.pictures.get(&row.name));
             }
         });
         section.inside("details", "", |details| {
@@ -118,7 +117,7 @@ fn first_divergence(block: &mut Html, pair: &CapturePair, first: &First) {
         lead.inside("a", &attribute("href", &format!("#{}", anchor(&place.name()))), |link| {
             link.say("code", "", &place.name())
         });
-        lead.text(&format!(", {}{layer}. {}", title(place.station), standing_counts(diff)));
+        lead.text(&format!(", {}{layer}. {}", diff.words().title(place.station), standing_counts(diff)));
     });
     let mut points: Vec<(&str, String)> = Vec::new();
     if let Some(diagnosis) = &first.diagnosis {
@@ -128,7 +127,7 @@ fn first_divergence(block: &mut Html, pair: &CapturePair, first: &First) {
     if let Some(location) = &first.location {
         points.push(("Where", format!("{}; worst at {}", location.told_extent(), location.told_index())));
     }
-    points.push(("Check", formula(place.station).to_owned()));
+    points.push(("Check", formula(diff.words(), place.station).to_owned()));
     block.inside("dl", "class=points", |list| {
         for (word, told) in points {
             list.inside("div", "", |pair| {

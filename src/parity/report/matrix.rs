@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Place;
 use super::super::diff::{Diff, Row};
-use super::super::station::title;
 use super::diff::CapturePair;
 use super::html::{Html, attribute};
 use super::station::{anchor, standing};
 use crate::layers::Station;
+use crate::parity::Words;
 
 /// A row for each engine (or for each layer of one, where it shows several), a column for each station. Those that have a
 /// section of their own on the page, under its engine's name, are linked with it; the others come with a name.
@@ -19,6 +19,7 @@ pub fn engines(parent: &mut Html, named: &[(String, Diff)], pairs: &[CapturePair
     if stations.is_empty() {
         return;
     }
+    let words = Words::of("", stations.iter().map(|column| column.station));
     parent.inside("section", "", |section| {
         section.say("h2", "", "At a glance");
         section.inside("div", "class=scroll", |scroll| {
@@ -26,9 +27,13 @@ pub fn engines(parent: &mut Html, named: &[(String, Diff)], pairs: &[CapturePair
                 table.inside("tr", "", |tr| {
                     tr.say("td", "", "");
                     for station in &stations {
-                        tr.inside("th", &format!("scope=col {}", attribute("title", title(station.station))), |th| {
-                            th.say("span", "", &station.head());
-                        });
+                        tr.inside(
+                            "th",
+                            &format!("scope=col {}", attribute("title", words.title(station.station))),
+                            |th| {
+                                th.say("span", "", &station.head());
+                            },
+                        );
                     }
                 });
                 for (name, diff) in named {

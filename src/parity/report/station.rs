@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use super::super::diff::figures::short;
 use super::super::diff::{Row, Standing};
-use super::super::station::title;
 use super::html::{Html, attribute, escape};
 use super::picture::{Histogram, Map, StationPicture};
+use crate::parity::Words;
 
 const MAP_WIDTH: usize = 320;
 const CHART: (usize, usize) = (156, 84);
 
-pub fn card(parent: &mut Html, row: &Row, picture: Option<&StationPicture>) {
+pub fn card(parent: &mut Html, words: Words, row: &Row, picture: Option<&StationPicture>) {
     let (class, word) = standing(row);
     let attributes = format!("class=\"card {class}\" {}", attribute("id", &anchor(&row.name)));
     parent.inside("article", &attributes, |card| {
@@ -20,7 +20,7 @@ pub fn card(parent: &mut Html, row: &Row, picture: Option<&StationPicture>) {
             h3.say("span", &format!("class=\"mark {class}\""), word);
         });
         if let Some(place) = row.place {
-            card.say("p", "class=quiet", title(place.station));
+            card.say("p", "class=quiet", words.title(place.station));
         }
         if let Some(picture) = picture {
             card.raw(&map(&picture.map, &row.name));

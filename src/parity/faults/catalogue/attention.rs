@@ -120,7 +120,7 @@ pub const OUTPUT: &[Entry] = &[
     Entry::new(OutputBiasMissing, "bias of the output projection missing")
         .at(5, "cp05.attn_out", &[Station::AttentionOutput])
         .is("x · W", "x · W + b")
-        .change("add attn.c_proj.bias (o_proj.bias)"),
+        .change("add attn.c_proj.bias"),
     Entry::new(OutputTransposed, "attention c_proj weight transposed")
         .gpt2()
         .at(5, "cp05.attn_out", &[Station::AttentionOutput])

@@ -30,7 +30,7 @@ pub const FEED_FORWARD: &[Entry] = &[
         .at(6, "cp06.c_fc", &[Station::FeedForwardHidden])
         .is("x · W", "x · W + b")
         .change("add mlp.c_fc.bias"),
-    Entry::new(FeedForwardBiasMissing, "mlp c_proj bias missing")
+    Entry::new(FeedForwardBiasMissing, "mlp.c_proj bias missing")
         .gpt2()
         .at(6, "cp06.c_proj", &[Station::FeedForwardOutput])
         .is("x · W", "x · W + b")
@@ -88,7 +88,7 @@ pub const BLOCK: &[Entry] = &[
     Entry::new(FirstNormsWeights, "ln_1 weights used for ln_2")
         .at(7, "cp06.ln_2", &[Station::LayerNorm2])
         .is("ln_2 with the weights of ln_1", "ln_2 with its own weights")
-        .change("load ln_2 (post_attention_layernorm) into the second norm"),
+        .change("load ln_2 into the second norm"),
     Entry::new(Parallel, "attention and MLP in parallel")
         .at(7, "cp06.ln_2", &[Station::LayerNorm2, Station::FeedForwardHidden, Station::Gate, Station::Up])
         .is("y = x + attn(ln_1(x)) + mlp(ln_2(x))", "h = x + attn(ln_1(x)), y = h + mlp(ln_2(h))")

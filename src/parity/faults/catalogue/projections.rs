@@ -87,7 +87,7 @@ pub const QKV: &[Entry] = &[
     Entry::new(KeyValueSwapped, "k and v swapped")
         .at(2, "cp02.k", &[Station::Key, Station::Value])
         .is("k = x · Wv + bv, v = x · Wk + bk", "k = x · Wk + bk, v = x · Wv + bv")
-        .change("the order in c_attn, or in one matrix made of all three, is q, k, v"),
+        .change("the order in one matrix made of all three (c_attn) is q, k, v"),
     Entry::new(QueryKeySwapped, "q and k swapped")
         .gpt2()
         .at(2, "cp02.q", &[Station::Query, Station::Key])
