@@ -1,7 +1,6 @@
 //! Which fault of the catalogue gives what was found.
 
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::found::{Found, Frame, Recomputed, Reused, Shown};
@@ -35,12 +34,11 @@ pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Captu
         .iter()
         .filter_map(|(shown, frame)| Some(Right { step: shown.step, frame, pass: frame.pass(&found, &Honest, shown)? }))
         .collect();
-    let elsewhere = Elsewhere::default();
     for place in found.tensors.keys().copied() {
         if place.station == Station::GeneratedIds {
             continue;
         }
-        match local(&found, &right, &elsewhere, place, &mut findings, false) {
+        match local(&found, &right, place, &mut findings, false) {
             Some(more) => findings.extend(more),
             None => not_isolated.push(place),
         }
@@ -49,7 +47,7 @@ pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Captu
     if findings.is_empty() && reference.is_some_and(differs) {
         // Nothing alone is off by more than rounding in f32, and yet the runs differ: a fault whose effect is small.
         for place in found.tensors.keys().copied() {
-            let more = local(&found, &right, &elsewhere, place, &mut findings, true);
+            let more = local(&found, &right, place, &mut findings, true);
             findings.extend(more.unwrap_or_default());
         }
     }
@@ -69,14 +67,13 @@ pub fn search(mut found: Found<'_>, reference: Option<&Capture>, capture: &Captu
 /// to that one's places.
 fn local(
     found: &Found<'_>,
-    rights: &[Right<'_>],
-    elsewhere: &Elsewhere,
+    right: &[Right<'_>],
     place: Place,
     findings: &mut [Finding],
     small: bool,
 ) -> Option<Vec<Finding>> {
     let shown = Rc::clone(found.tensors.get(&place)?);
-    let right = rights.iter().find(|right| right.step == place.step)?;
+    let right = right.iter().find(|right| right.step == place.step)?;
     let honest = right.frame.recompute(&right.pass, place)?;
     let effect = difference(place, &shown, &honest.tensor);
     let limit = allowed(place, honest.stations.len(), found.profile);
@@ -84,7 +81,7 @@ fn local(
     if !matters {
         return Some(Vec::new());
     }
-    let case = Case { found, rights, right, elsewhere, place, shown: &shown, honest: &honest, effect, limit, small };
+    let case = Case { found, right, place, shown: &shown, honest: &honest, effect, limit, small };
     if !is_softmax(place) && finite_difference(&shown, &honest.tensor) <= limit {
         // All that differs is what is no number, and NaN is equal to NaN whatever made it: evidence of nothing. Where the
         // inputs have it already, what comes of it is no second mistake.
@@ -194,62 +191,9 @@ struct Right<'a> {
     pass: Pass<'a, Honest>,
 }
 
-/// Faults that are not made in the first block: one that is in the code of every block would show there, at a station that is
-/// shown and right.
-#[derive(Default)]
-struct Elsewhere {
-    refuted: RefCell<HashMap<(Fault, usize), bool>>,
-}
-
-impl Elsewhere {
-    fn refutes(&self, found: &Found<'_>, rights: &[Right<'_>], injection: Injection) -> bool {
-        let Injection { fault, variant, .. } = injection;
-        // Mistakes that are made with one block by their nature say nothing of another.
-        let is_of_one_block = matches!(
-            fault,
-            Fault::BlockTwice
-                | Fault::BlockSkipped
-                | Fault::LastBlockSkipped
-                | Fault::OtherLayersWeights
-                | Fault::OtherLayersCache
-        );
-        if is_of_one_block {
-            return false;
-        }
-        if let Some(known) = self.refuted.borrow().get(&(fault, variant)) {
-            return *known;
-        }
-        let stations = fault.entry().acts.iter().filter(|station| station.is_of_a_layer());
-        let refuted = stations
-            .map(|station| Place::new(*station, 0, 0))
-            .any(|place| would_show(found, rights, &anywhere(injection).into(), place, 0.0) == Some(true));
-        self.refuted.borrow_mut().insert((fault, variant), refuted);
-        refuted
-    }
-}
-
-/// Whether a place is right, and would be off by more than rounding, and than `least`, with these faults; `None` where they do
-/// not act on it, or where that cannot be told.
-fn would_show(found: &Found<'_>, rights: &[Right<'_>], injected: &Injected, place: Place, least: f64) -> Option<bool> {
-    if !injected.acts(place.station, place.layer) {
-        return None;
-    }
-    let right = rights.iter().find(|right| right.step == place.step)?;
-    let shown = found.tensors.get(&place)?;
-    let honest = right.frame.recompute(&right.pass, place)?;
-    let limit = allowed(place, honest.stations.len(), found.profile);
-    if difference(place, shown, &honest.tensor) > limit {
-        return Some(false);
-    }
-    let faulty = found.recompute(place, injected)?;
-    Some(difference(place, shown, &faulty.tensor) > limit.max(least))
-}
-
 struct Case<'a> {
     found: &'a Found<'a>,
-    rights: &'a [Right<'a>],
     right: &'a Right<'a>,
-    elsewhere: &'a Elsewhere,
     place: Place,
     shown: &'a Tensor,
     honest: &'a Recomputed,
@@ -299,14 +243,11 @@ impl Case<'_> {
             blocks.len() == 1 && self.honest.stations.iter().all(|(station, _)| station.is_of_a_layer());
         let everywhere = if only_one_block { None } else { Some(None) };
         let scopes: Vec<Option<usize>> = everywhere.into_iter().chain(blocks.into_iter().map(Some)).collect();
-        // A whole block at a time is dear, and most mistakes of the code were seen not to be made where each step is shown.
-        let is_dear = self.place.layer > 0 && self.honest.stations.len() > 1;
-        let can_be = |injection: &Injection| !is_dear || !self.elsewhere.refutes(self.found, self.rights, *injection);
         let mut candidates = Vec::new();
         for entry in Fault::of(self.found.model).filter(|entry| !entry.parametric) {
             for variant in 0..entry.variants.len() {
                 let scoped = |layer: &Option<usize>| Injection { fault: entry.fault, layer: *layer, variant };
-                candidates.extend(scopes.iter().map(scoped).filter(acts).filter(can_be));
+                candidates.extend(scopes.iter().map(scoped).filter(acts));
             }
         }
         candidates
@@ -392,12 +333,23 @@ fn refute(found: &Found<'_>, right: &[Right<'_>], finding: &mut Finding) {
         place.layer == finding.place.layer && place.step == finding.place.step && !is_explained
     };
     let others: Vec<Place> = found.tensors.keys().copied().filter(beside).collect();
-    let shows = |named: &Named| {
+    let would_show = |named: &Named| {
         let injected = Injected::from(anywhere(named.injection));
-        let least = finding.effect * LEFT;
-        others.iter().any(|place| would_show(found, right, &injected, *place, least) == Some(true))
+        let at = |place: &Place| -> Option<bool> {
+            if !injected.acts(place.station, place.layer) {
+                return None;
+            }
+            let right = right.iter().find(|right| right.step == place.step)?;
+            let honest = right.frame.recompute(&right.pass, *place)?;
+            let shown = found.tensors.get(place)?;
+            let limit = allowed(*place, honest.stations.len(), found.profile);
+            let faulty = found.recompute(*place, &injected)?;
+            let is_right = difference(*place, shown, &honest.tensor) <= limit;
+            Some(is_right && difference(*place, shown, &faulty.tensor) > limit.max(finding.effect * LEFT))
+        };
+        others.iter().any(|place| at(place) == Some(true))
     };
-    let kept: Vec<Named> = finding.faults.iter().filter(|named| !shows(named)).cloned().collect();
+    let kept: Vec<Named> = finding.faults.iter().filter(|named| !would_show(named)).cloned().collect();
     if !kept.is_empty() {
         finding.faults = kept;
     }
