@@ -179,6 +179,10 @@ fn describe_reports(schemas: &mut Value) {
 fn describe_modes(placement: &mut Value) {
     let nothing = || json!({"anyOf": [{"type": "null"}, {"type": "array", "maxItems": 0}]});
     let fallback = || json!({"enum": [true, null]});
+    placement["properties"]["pin_pool_id"]["pattern"] = json!(NAME);
+    for field in ["prefer_pools", "avoid_pools"] {
+        placement["properties"][field]["items"]["pattern"] = json!(NAME);
+    }
     placement["oneOf"] = json!([
         {"required": ["mode", "pin_pool_id"], "properties": {
             "mode": {"const": "pin"}, "pin_pool_id": {"type": "string"}, "prefer_pools": nothing(),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::configuration::{NAME, is_name};
 use super::error::{ApiError, Code};
 use super::sessions::Budgets;
 use super::task::{Determinism, KvHint, Mode, Priority, TaskSpec, Wish};
@@ -407,6 +408,9 @@ impl Fields<'_> {
         if require_device_mask.as_ref().is_some_and(|mask| !is_device_mask(mask)) {
             self.refuse("require_device_mask", "format", "expected devices with commas between, and no blanks");
         }
+        if pin_pool_id.as_deref().is_some_and(|name| !is_name(name)) {
+            self.refuse("pin_pool_id", "format", format!("no pool can be called that; allowed: {NAME}"));
+        }
         match (mode, &pin_pool_id) {
             (Mode::Pin, None) => self.refuse("pin_pool_id", "required", "mode pin needs it"),
             (Mode::Prefer | Mode::Auto, Some(_)) => {
@@ -435,6 +439,9 @@ impl Fields<'_> {
         let names = self.texts(field);
         if names.len() > POOL_NAMES {
             self.refuse(field, "count", format!("expected at most {POOL_NAMES}, found {}", names.len()));
+        }
+        if let Some(item) = names.iter().position(|name| !is_name(name)) {
+            self.refuse(field, "format", format!("item {item}: no pool can be called that; allowed: {NAME}"));
         }
         names
     }
