@@ -95,10 +95,8 @@ fn shown(engine: &str, subject: &Subject, like: &Capture) -> Result<Shown, Findi
             let captured = cpu(&model(ModelFormat::Safetensors)?, 1, prompt, scope, generate as u32);
             captured.map(Shown::Whole).map_err(|error| Finding::fail("a capture of the CPU engine", error.to_string()))
         }
-        "candle" if !cfg!(feature = "candle") => {
-            Err(Finding::unimplemented("a build with candle", "this one is without the feature candle"))
-        }
         "candle" => {
+            needs_candle()?;
             let (prompt, scope) = (Prompt::Ids(ids.clone()), Scope { every_layer: false, steps });
             let captured = candle(&model(ModelFormat::Safetensors)?, prompt, scope, generate as u32);
             captured.map(Shown::Whole).map_err(|error| Finding::fail("a capture of candle", error.to_string()))
@@ -128,6 +126,14 @@ pub fn cpu(
 ) -> Result<Capture, Box<dyn Error>> {
     let mut backend = CpuBackend::open(model, threads, false, &mut |_| {})?;
     Ok(backend.capture(&greedy(prompt, max_tokens), scope, &mut Unheard, &CancelFlag::default())?.1)
+}
+
+/// Whoever builds without candle can't see what it computes: no failure, and no pass.
+pub fn needs_candle() -> Result<(), Finding> {
+    match cfg!(feature = "candle") {
+        true => Ok(()),
+        false => Err(Finding::unimplemented("a build with candle", "this one is without the feature candle")),
+    }
 }
 
 /// The same on candle, on the processor.

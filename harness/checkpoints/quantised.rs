@@ -33,6 +33,7 @@ pub enum Reader {
 
 /// Holds candle on the file against both.
 pub fn judge(name: &str, reader: Reader) -> Result<(), Finding> {
+    engines::needs_candle()?;
     let folder = tempfile::tempdir().map_err(problem("a folder"))?;
     let path = written(name, folder.path())?;
     let golden = Golden::read(&folder.path().join(name)).map_err(problem("llama.cpp's capture"))?;
