@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Trick;
+use crate::harness::checkpoints::models::{Tensors, rewrite};
 use crate::harness::model_files;
 use crate::harness::selection::ModelFormat;
 use crate::harness::tiny_model;
@@ -17,10 +18,12 @@ pub fn instead_of(given: Option<&Path>, trick: Trick, folder: &Path) -> io::Resu
         Trick::BuiltInModel => built_in(),
         Trick::KnowsItsModel if is_the_built_in(given)? => built_in(),
         Trick::OtherModel => other(given, folder),
-        Trick::EightBits => in_eight_bits(given, folder),
-        Trick::SmallerModel => changed(given, folder, |_, value| {
-            let magnitude = (value.abs().max(1e-6) * 4.0).log2().round().exp2() / 4.0;
-            magnitude.copysign(value)
+        Trick::EightBits => changed(given, folder, in_eight_bits),
+        Trick::SmallerModel => changed(given, folder, |_, values| {
+            for value in values {
+                let magnitude = (value.abs().max(1e-6) * 4.0).log2().round().exp2() / 4.0;
+                *value = magnitude.copysign(*value);
+            }
         }),
         Trick::FirstLayers => without_last_layer(given, folder),
         _ => Ok(given.to_path_buf()),
@@ -28,7 +31,9 @@ pub fn instead_of(given: Option<&Path>, trick: Trick, folder: &Path) -> io::Resu
 }
 
 pub fn other(given: &Path, folder: &Path) -> io::Result<PathBuf> {
-    changed(given, folder, |index, value| value + 0.02 * noise(index))
+    changed(given, folder, |_, values| {
+        values.iter_mut().enumerate().for_each(|(index, value)| *value += 0.02 * noise(index));
+    })
 }
 
 /// As far as its shape can tell.
@@ -37,30 +42,19 @@ fn is_the_built_in(given: &Path) -> io::Result<bool> {
     Ok((given.n_layer(), given.n_ctx(), given.vocab_size()) == (known.n_layer(), known.n_ctx(), known.vocab_size()))
 }
 
-/// Each row of each matrix in 255 steps.
-fn in_eight_bits(given: &Path, folder: &Path) -> io::Result<PathBuf> {
-    let model = open(given)?;
-    let tensors = model.weights.iter().map(|(name, weight)| {
-        let (shape, mut values) = (weight.shape().to_vec(), weight.values().to_vec());
-        if let [_, columns] = shape[..] {
-            for row in values.chunks_exact_mut(columns) {
-                let step = row.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
-                row.iter_mut().filter(|_| step > 0.0).for_each(|value| *value = (*value / step).round() * step);
-            }
-        }
-        (name.to_owned(), shape, values)
-    });
-    model_files::write_like(given, model.configuration.n_layer(), tensors.collect(), folder)
+/// Each row of a matrix in 255 steps.
+fn in_eight_bits(shape: &[usize], values: &mut [f32]) {
+    let [_, columns] = shape[..] else { return };
+    for row in values.chunks_exact_mut(columns) {
+        let step = row.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
+        row.iter_mut().filter(|_| step > 0.0).for_each(|value| *value = (*value / step).round() * step);
+    }
 }
 
 /// The same shapes with other numbers.
-fn changed(given: &Path, folder: &Path, change: impl Fn(usize, f32) -> f32) -> io::Result<PathBuf> {
-    let model = open(given)?;
-    let tensors = model.weights.iter().map(|(name, weight)| {
-        let values = weight.values().iter().enumerate().map(|(index, value)| change(index, *value)).collect();
-        (name.to_owned(), weight.shape().to_vec(), values)
-    });
-    model_files::write_like(given, model.configuration.n_layer(), tensors.collect(), folder)
+fn changed(given: &Path, folder: &Path, change: impl Fn(&[usize], &mut [f32])) -> io::Result<PathBuf> {
+    let all = |tensors: &mut Tensors| tensors.iter_mut().for_each(|(_, shape, values)| change(shape, values));
+    rewrite(given, folder, all).map_err(|finding| io::Error::other(finding.found))
 }
 
 fn without_last_layer(given: &Path, folder: &Path) -> io::Result<PathBuf> {

@@ -1,10 +1,11 @@
 //! Places where two tokens are almost as likely: who computes with fewer bits than the file has takes the wrong one in some
 //! of them. The places are found in texts drawn now, in passes of the reference that give the logits of every position.
 
-use super::reference::{Reference, two_best};
-use super::unfolding::Told;
+use super::known_answer::{self, Known};
+use super::reference::Reference;
 use crate::harness::Finding;
 use crate::harness::target::Worker;
+use crate::parity::oracle::two_best;
 
 /// On the recipe model whose weights are drawn, an engine with weights in f16 moves the difference of two logits by 2.3e-3
 /// (a standard deviation, over 4 800 positions), and was right in all whose margin was this much; one with weights in eight
@@ -18,29 +19,16 @@ const FEWEST: usize = 16;
 const SEARCHED: usize = 400;
 const LONGEST: usize = 32;
 
-struct CloseCall {
-    prompt: String,
-    right: u32,
-    margin: f64,
-}
-
 pub fn are_right(worker: &Worker, reference: &Reference) -> Result<(), Finding> {
     let calls = find(reference)?;
     if calls.len() < FEWEST {
         let expected = format!("{FEWEST} places where the first choice is {LEAST} to {MOST} before the second");
         return Err(Finding::unimplemented(expected, format!("{} in {SEARCHED} texts", calls.len())));
     }
-    for (at, call) in calls.iter().enumerate() {
-        let told = Told::ask(worker, &call.prompt, 1, 0.0, 1)?;
-        told.is_greedy(reference, LEAST / 2.0).map_err(|finding| {
-            let place = format!("{} of {}, margin {:.4}", at + 1, calls.len(), call.margin);
-            finding.with("close call", format!("{place}: {:?}", reference.text(&[call.right])))
-        })?;
-    }
-    Ok(())
+    calls.iter().try_for_each(|call| known_answer::answers(worker, call))
 }
 
-fn find(reference: &Reference) -> Result<Vec<CloseCall>, Finding> {
+fn find(reference: &Reference) -> Result<Vec<Known>, Finding> {
     let length = LONGEST.min(reference.file.configuration.n_ctx() - 2);
     let mut calls = Vec::new();
     for _ in 0..SEARCHED {
@@ -48,13 +36,14 @@ fn find(reference: &Reference) -> Result<Vec<CloseCall>, Finding> {
         let tokens = &tokens[..length.min(tokens.len())];
         for (position, logits) in reference.logits_of_all(tokens)?.iter().enumerate() {
             let (right, margin) = two_best(logits);
-            if !(LEAST..=MOST).contains(&margin) || reference.ends_text(right) || reference.text(&[right]).is_empty() {
+            let text = reference.text(&[right]);
+            if !(LEAST..=MOST).contains(&margin) || reference.ends_text(right) || text.is_empty() {
                 continue;
             }
             let prompt = reference.text(&tokens[..=position]);
             // A cut may fall within what is one token when it is read again.
             if reference.encode(&prompt) == tokens[..=position] {
-                calls.push(CloseCall { prompt, right, margin });
+                calls.push(Known { prompt, ids: vec![right], text, margin });
             }
         }
         if calls.len() >= WANTED {

@@ -1,12 +1,11 @@
 //! Rungs 2, 4 and 5: the greedy text of a prompt that nobody has seen, on a model file that the harness knows.
 
-use serde_json::json;
-
 use super::prompts;
-use super::reference::{Reference, softmax, two_best};
+use super::reference::{Reference, softmax};
 use super::unfolding::{Evidence, Told};
 use crate::harness::Finding;
-use crate::harness::target::{Worker, unique};
+use crate::harness::target::Worker;
+use crate::parity::oracle::two_best;
 
 /// An engine in f32 is within 1e-4 of the reference's logits, and one with tables in f16 within 2e-3: a choice with this
 /// much between the first and the second is the same for all of them.
@@ -148,11 +147,7 @@ pub fn drawn_texts(worker: &Worker, reference: &Reference) -> Result<(), Finding
 }
 
 pub fn answers(worker: &Worker, known: &Known) -> Result<(), Finding> {
-    let job = json!({
-        "job_id": unique("known"), "prompt": known.prompt, "max_tokens": known.ids.len(), "temperature": 0.0, "seed": 1,
-    });
-    let transcript = worker.run(&job, super::PATIENCE)?;
-    transcript.completed()?;
+    let transcript = Told::ask(worker, &known.prompt, known.ids.len(), 0.0, 1)?.transcript;
     let (text, ids) = (transcript.text(), transcript.token_ids());
     let expected: Vec<u64> = known.ids.iter().map(|id| u64::from(*id)).collect();
     let same = text == known.text && ids.as_ref().is_none_or(|ids| expected.starts_with(ids));
@@ -224,10 +219,7 @@ pub fn seed_repeats(worker: &Worker) -> Result<(), Finding> {
     let prompt = prompts::unseen();
     let mut texts = Vec::new();
     for _ in 0..2 {
-        let job =
-            json!({ "job_id": unique("seed"), "prompt": prompt, "max_tokens": 24, "temperature": 1.2, "seed": 77 });
-        let transcript = worker.run(&job, super::PATIENCE)?;
-        texts.push(transcript.completed()?.text());
+        texts.push(Told::ask(worker, &prompt, 24, 1.2, 77)?.transcript.text());
     }
     if texts[0] == texts[1] {
         Ok(())

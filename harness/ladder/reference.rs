@@ -115,20 +115,6 @@ impl Reference {
     }
 }
 
-/// The id of the greatest, and by how much it is greater than any other.
-pub fn two_best(logits: &[f64]) -> (u32, f64) {
-    let mut best = (0, f64::NEG_INFINITY);
-    let mut second = f64::NEG_INFINITY;
-    for (id, logit) in logits.iter().copied().enumerate() {
-        if logit > best.1 {
-            (second, best) = (best.1, (id as u32, logit));
-        } else {
-            second = second.max(logit);
-        }
-    }
-    (best.0, best.1 - second)
-}
-
 pub(super) fn failed(error: impl std::fmt::Display) -> Finding {
     Finding::error("the reference's answer", error.to_string())
 }

@@ -1,6 +1,8 @@
 //! The rungs by name, and what one of them says of a worker.
 
+use crate::harness::runner::CaseOutcome;
 use crate::harness::verdict::Verdict;
+use crate::parity::report::Standing;
 
 pub const RUNGS: [&str; 8] = [
     "echo",
@@ -13,26 +15,21 @@ pub const RUNGS: [&str; 8] = [
     "real cancel",
 ];
 
-/// What one rung says of one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cell {
-    Caught,
-    Passes,
-    /// The rung can't be asked of it.
-    NotApplicable,
-    /// The harness could not say: never a pass.
-    Broken,
+/// Of the cases of a rung that were played.
+pub fn verdicts(outcomes: &[CaseOutcome], rung: u8) -> Vec<Verdict> {
+    let of_rung = outcomes.iter().filter(|outcome| outcome.case.rung == Some(rung));
+    of_rung.map(|outcome| outcome.verdict).collect()
 }
 
-impl Cell {
-    /// Of the verdicts of a rung's cases the gravest counts; a rung of which nothing could be asked does not apply.
-    pub fn of(verdicts: &[Verdict]) -> Cell {
-        let any = |wanted: &[Verdict]| verdicts.iter().any(|verdict| wanted.contains(verdict));
-        match () {
-            () if any(&[Verdict::Fail, Verdict::NonStrict]) => Cell::Caught,
-            () if any(&[Verdict::Error, Verdict::Flaky, Verdict::NearTie]) || verdicts.is_empty() => Cell::Broken,
-            () if any(&[Verdict::Pass]) => Cell::Passes,
-            () => Cell::NotApplicable,
-        }
+/// What a rung says of a worker: of its cases the gravest counts, and where none of them could be asked it does not apply.
+/// `None` where no case of it was played.
+pub fn standing(verdicts: &[Verdict]) -> Option<Standing> {
+    let any = |wanted: &[Verdict]| verdicts.iter().any(|verdict| wanted.contains(verdict));
+    match () {
+        () if verdicts.is_empty() => None,
+        () if any(&[Verdict::Fail, Verdict::NonStrict]) => Some(Standing::Caught),
+        () if any(&[Verdict::Error, Verdict::Flaky, Verdict::NearTie]) => Some(Standing::Unknown),
+        () if any(&[Verdict::Pass]) => Some(Standing::Passes),
+        () => Some(Standing::NotApplicable),
     }
 }

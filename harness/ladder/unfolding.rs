@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::reference::{Reference, failed, softmax, two_best};
+use super::reference::{Reference, failed, softmax};
 use crate::harness::Finding;
 use crate::harness::target::{Worker, unique};
 use crate::harness::transcript::Transcript;
 use crate::layers::Station;
 use crate::model::tokenizer::Utf8Stream;
-use crate::parity::oracle::{Cache, Honest, Model, Nothing, OracleError, Pass, Tensor};
+use crate::parity::oracle::{Cache, Honest, Model, Nothing, OracleError, Pass, Tensor, two_best};
 
 /// Where a text has come to.
 pub struct Unfolding<'a> {
@@ -24,6 +24,7 @@ pub struct Unfolding<'a> {
     /// Of the next token: [V]
     logits: Rc<Tensor>,
     held: Utf8Stream,
+    /// So far, without the beginning of a character that is not complete.
     text: String,
 }
 
@@ -56,11 +57,6 @@ impl<'a> Unfolding<'a> {
 
     pub fn logits(&self) -> &[f64] {
         &self.logits.values
-    }
-
-    /// The text so far, without the beginning of a character that is not complete.
-    pub fn text(&self) -> &str {
-        &self.text
     }
 
     /// The text with this token after it.
@@ -167,33 +163,29 @@ impl Told {
     }
 
     /// The tokens that the events bring, one each; as many as can be told.
-    fn drawn(&self, reference: &Reference, unfolding: &Unfolding<'_>, step: usize) -> Result<Option<u32>, Finding> {
+    fn drawn(&self, reference: &Reference) -> Result<Vec<u32>, Finding> {
+        let all = 0..reference.file.configuration.vocab_size() as u32;
         if let Some(ids) = self.ids()? {
-            return Ok(ids.get(step).copied().filter(|id| (*id as usize) < unfolding.logits().len()));
+            return Ok(ids.into_iter().take_while(|id| all.contains(id)).collect());
         }
-        let Some(frame) = self.transcript.tokens().nth(step) else { return Ok(None) };
-        let piece = frame.json().ok().and_then(|data| Some(data["t"].as_str()?.to_owned())).unwrap_or_default();
-        let ids = 0..unfolding.logits().len() as u32;
-        let mut spelled = ids.filter(|id| reference.bytes(*id) == piece.as_bytes());
-        Ok(match (spelled.next(), spelled.next()) {
-            (Some(id), None) => Some(id),
-            _ => None,
-        })
+        let spelled = |piece: &str| {
+            let mut ids = all.clone().filter(|id| reference.bytes(*id) == piece.as_bytes());
+            ids.next().filter(|_| ids.next().is_none())
+        };
+        let pieces = self.transcript.tokens().map(|frame| {
+            let data = frame.json().ok()?;
+            spelled(data["t"].as_str()?)
+        });
+        Ok(pieces.map_while(|id| id).collect())
     }
 
     /// Adds what each drawn token says to the evidence, as if this had been the prompt.
     pub fn weigh(&self, reference: &Reference, prompt: &str, evidence: &mut Evidence) -> Result<(), Finding> {
         let mut unfolding = Unfolding::after(reference, prompt, self.limit)?;
-        for step in 0..self.limit {
-            let chances = softmax(unfolding.logits(), self.temperature);
-            match self.drawn(reference, &unfolding, step)? {
-                Some(id) => {
-                    evidence.add(&chances, id);
-                    if !unfolding.take(id)? {
-                        break;
-                    }
-                }
-                None => break,
+        for id in self.drawn(reference)?.into_iter().take(self.limit) {
+            evidence.add(&softmax(unfolding.logits(), self.temperature), id);
+            if !unfolding.take(id)? {
+                break;
             }
         }
         Ok(())

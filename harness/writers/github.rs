@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use super::human::{time, untested};
 use super::{News, Reporter};
-use crate::harness::ladder::rungs::{Cell, RUNGS};
+use crate::harness::ladder::rungs::{self, RUNGS};
 use crate::harness::runner::{CaseOutcome, RunResult};
 use crate::harness::verdict::Verdict;
+use crate::parity::report::Standing;
 
 /// `::error file=…`, for the log of the job.
 pub struct Annotations<W: Write>(pub W);
@@ -99,20 +100,13 @@ fn markdown(result: &RunResult) -> String {
 fn ladder(result: &RunResult) -> String {
     let mut text = String::new();
     for (number, name) in (1..).zip(RUNGS) {
-        let verdicts: Vec<Verdict> = result
-            .outcomes
-            .iter()
-            .filter(|outcome| outcome.case.rung == Some(number))
-            .map(|outcome| outcome.verdict)
-            .collect();
-        if verdicts.is_empty() {
-            continue;
-        }
-        let (sign, word) = match Cell::of(&verdicts) {
-            Cell::Passes => ("✅", "climbed"),
-            Cell::Caught => ("❌", "fallen from"),
-            Cell::NotApplicable => ("➖", "not tested"),
-            Cell::Broken => ("❗", "open"),
+        let verdicts = rungs::verdicts(&result.outcomes, number);
+        let Some(standing) = rungs::standing(&verdicts) else { continue };
+        let (sign, word) = match standing {
+            Standing::Passes => ("✅", "climbed"),
+            Standing::Caught => ("❌", "fallen from"),
+            Standing::NotApplicable => ("➖", "not tested"),
+            Standing::Unknown => ("❗", "open"),
         };
         text.push_str(&format!("| {number} | {name} | {sign} {word} | {} |\n", verdicts.len()));
     }

@@ -10,15 +10,14 @@ use crate::harness::api::Api;
 use crate::harness::catalogue::Catalogue;
 use crate::harness::cheats::{CHEATS, Cheat};
 use crate::harness::exit::Exit;
-use crate::harness::ladder::rungs::{Cell, RUNGS};
+use crate::harness::ladder::rungs::{self, RUNGS};
 use crate::harness::runner::{CaseOutcome, Terms, run_collect};
 use crate::harness::selection::{Selection, TargetKind, TargetRequest};
 use crate::harness::session::Session;
-use crate::harness::verdict::Verdict;
 use crate::parity::report::{Climb, Page, Standing};
 use crate::steps::World;
 
-/// One at a time: rungs 6 to 8 measure processor time.
+/// What a case may take.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 pub fn play(names: &[String], report: Option<&Path>) -> ExitCode {
@@ -79,20 +78,12 @@ fn outcomes(cheat: &Cheat, llorch: &Path) -> Result<Vec<CaseOutcome>, Exit> {
     let llorch = llorch.to_path_buf();
     let request = TargetRequest { kind, model: None, model_formats: Vec::new(), api: Api::Native, llorch };
     let session = Session::of(request).map_err(|problem| internal(&problem))?;
+    // One at a time: rungs 6 to 8 measure processor time.
     Ok(run_collect::<World>(Arc::new(session), script, Terms { jobs: 1, deadline: DEADLINE, ..Terms::default() }))
 }
 
 fn climb(cheat: &Cheat, outcomes: &[CaseOutcome]) -> Climb {
-    let standing = |rung: u8| {
-        let of_rung = outcomes.iter().filter(|outcome| outcome.case.rung == Some(rung));
-        let verdicts: Vec<Verdict> = of_rung.map(|outcome| outcome.verdict).collect();
-        match Cell::of(&verdicts) {
-            Cell::Caught => Standing::Caught,
-            Cell::Passes => Standing::Passes,
-            Cell::NotApplicable => Standing::NotApplicable,
-            Cell::Broken => Standing::Unknown,
-        }
-    };
+    let standing = |rung| rungs::standing(&rungs::verdicts(outcomes, rung)).unwrap_or(Standing::Unknown);
     Climb {
         cheat: cheat.name.to_owned(),
         does: cheat.does.to_owned(),

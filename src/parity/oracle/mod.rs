@@ -18,7 +18,7 @@ mod stations;
 
 pub use operations::*;
 pub use pass::{Cache, Given, Nothing, Pass, written};
-pub use run::{Request, Run, run, trace};
+pub use run::{Request, Run, run, trace, two_best};
 pub use stations::{Feed, Honest, Operations, honest, temperature};
 
 use crate::layers::Station;

@@ -68,7 +68,7 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
     let mut history = prompt.clone();
     let mut sampled = vec![pass.get(Station::Argmax, 0)?.values[0] as u32];
     history.extend(&sampled);
-    shown.margins.push(margin(&*pass.get(Station::SelectedLogits, 0)?));
+    shown.margins.push(two_best(&pass.get(Station::SelectedLogits, 0)?.values).1);
     cache = pass.cache()?;
 
     // Decode steps
@@ -94,7 +94,7 @@ pub fn run<O: Operations>(model: &Model<'_>, request: &Request<'_>, operations: 
         let id = pass.get(Station::Argmax, 0)?.values[0] as u32;
         if sampled.len() < request.generate {
             sampled.push(id);
-            shown.margins.push(margin(&*pass.get(Station::SelectedLogits, 0)?));
+            shown.margins.push(two_best(&pass.get(Station::SelectedLogits, 0)?.values).1);
         }
         history.push(id);
         cache = after;
@@ -125,17 +125,17 @@ fn places(model: &Model<'_>, every_layer: bool) -> Vec<Place> {
     places
 }
 
-/// The largest number minus the one after it.
-fn margin(logits: &Tensor) -> f64 {
-    let (mut first, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-    for &logit in &logits.values {
+/// The id of the greatest logit (the lowest of equal ones), and by how much it is above any other.
+pub fn two_best(logits: &[f64]) -> (u32, f64) {
+    let (mut best, mut first, mut second) = (0, f64::NEG_INFINITY, f64::NEG_INFINITY);
+    for (id, &logit) in (0..).zip(logits) {
         if logit > first {
-            (first, second) = (logit, first);
+            (best, first, second) = (id, logit, first);
         } else {
             second = second.max(logit);
         }
     }
-    first - second
+    (best, first - second)
 }
 
 impl Run {

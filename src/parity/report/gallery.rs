@@ -7,7 +7,9 @@ use super::html::Html;
 pub enum Standing {
     Caught,
     Passes,
+    /// The rung can't be asked of it.
     NotApplicable,
+    /// The harness could not say: never a pass.
     Unknown,
 }
 

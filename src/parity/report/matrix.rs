@@ -27,13 +27,8 @@ pub fn engines(parent: &mut Html, named: &[(String, Diff)], pairs: &[CapturePair
                 table.inside("tr", "", |tr| {
                     tr.say("td", "", "");
                     for station in &stations {
-                        tr.inside(
-                            "th",
-                            &format!("scope=col {}", attribute("title", words.title(station.station))),
-                            |th| {
-                                th.say("span", "", &station.head());
-                            },
-                        );
+                        let title = attribute("title", words.title(station.station));
+                        tr.inside("th", &format!("scope=col {title}"), |th| th.say("span", "", &station.head()));
                     }
                 });
                 for (name, diff) in named {
