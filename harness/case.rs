@@ -47,13 +47,15 @@ pub enum Lane {
     RealGpt2,
     Hf,
     Sshd,
+    /// And a C compiler.
+    Cmake,
     /// Nothing but time.
     Storm,
 }
 
 impl Lane {
-    pub const ALL: [Lane; 7] =
-        [Lane::RealLlama, Lane::Docker, Lane::Gpu, Lane::RealGpt2, Lane::Hf, Lane::Sshd, Lane::Storm];
+    pub const ALL: [Lane; 8] =
+        [Lane::RealLlama, Lane::Docker, Lane::Gpu, Lane::RealGpt2, Lane::Hf, Lane::Sshd, Lane::Cmake, Lane::Storm];
 
     /// As in `@lane:real-llama`.
     pub fn word(self) -> &'static str {
@@ -64,6 +66,7 @@ impl Lane {
             Lane::RealGpt2 => "real-gpt2",
             Lane::Hf => "hf",
             Lane::Sshd => "sshd",
+            Lane::Cmake => "cmake",
             Lane::Storm => "storm",
         }
     }
@@ -77,6 +80,7 @@ impl Lane {
             Lane::RealGpt2 => "REQUIRE_REAL_GPT2",
             Lane::Hf => "REQUIRE_HF",
             Lane::Sshd => "REQUIRE_SSHD",
+            Lane::Cmake => "REQUIRE_CMAKE",
             Lane::Storm => "REQUIRE_STORM",
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! The tool is a process like any other here. What it did is read from its output, its files and the processes it left.
 
+mod engine;
 mod stand_in;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 use super::process::{self, Command, Exit, Process, Signal};
 use super::{Finding, Verdict};
+pub use engine::{BUILDS, builds};
 pub use stand_in::{Hf, Shape};
 
 /// No command here takes longer: a stop waits for a drain, and everything else is quicker.
@@ -143,7 +145,7 @@ impl Machine {
         let words = shlex::split(&self.fill(line, number)).ok_or_else(wrong)?;
         let is_variable = |word: &&String| {
             word.split_once('=').is_some_and(|(name, _)| {
-                ["LLORCH_", "ORCH", "POOL_MANAGERD_"].iter().any(|prefix| name.starts_with(prefix))
+                ["LLORCH_", "ORCH", "POOL_MANAGERD_", "LLAMA_"].iter().any(|prefix| name.starts_with(prefix))
             })
         };
         let variables: Vec<String> = words.iter().take_while(is_variable).cloned().collect();
@@ -155,8 +157,12 @@ impl Machine {
             _ => return Err(wrong()),
         }
         let bin = self.path("bin").display().to_string();
-        let path = match std::env::var("PATH") {
-            Ok(path) if !self.is_bare => format!("{bin}:{path}"),
+        let path = match std::env::var_os("PATH") {
+            Some(path) if !self.is_bare => {
+                // No engine that happens to be installed: the scenario's own, or none.
+                let others = std::env::split_paths(&path).filter(|folder| !folder.join("llama-server").exists());
+                others.fold(bin, |path, folder| format!("{path}:{}", folder.display()))
+            }
             _ => bin,
         };
         command = command.arguments(words).variable("PATH", &path);

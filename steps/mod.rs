@@ -15,6 +15,7 @@ mod log;
 mod metrics;
 mod model;
 mod pool_cli;
+mod provision;
 mod sampling;
 mod selftest;
 mod stream;

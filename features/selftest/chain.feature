@@ -168,6 +168,35 @@ Feature: Mistakes of an orchestrator that the harness catches
       | pool/nodes/3                          | failure-untold        |
       | pool/nodes/7                          | orphan-left           |
       | pool/nodes/8/POOL_MANAGERD_ADDR       | setting-unnamed       |
+      | pool/engines/3/no-tools               | reason-untold         |
+      | pool/engines/4                        | reason-untold         |
+      | pool/engines/5                        | key-open              |
+      | pool/engines/6                        | reason-untold         |
+      | pool/engines/7                        | engine-untold         |
+      | pool/engines/8                        | absent-said-internal  |
+      | pool/engines/9                        | absent-said-internal  |
+
+  @case:selftest/chain/engines @LL-S-006 @must
+  Scenario Outline: A mistake of a provisioner is caught: <mistake>
+    Given an orchestrator that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake          | case                    |
+      | handoff-stays    | pool/engines/5          |
+      | half-build-stays | pool/engines/3/no-tools |
+
+  @case:selftest/chain/builds @LL-S-006 @must @lane:cmake
+  Scenario Outline: A mistake in a build is caught: <mistake>
+    Given an orchestrator that makes the mistake "<mistake>"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | mistake       | case                 |
+      | built-again   | pool/engines/1       |
+      | reason-untold | pool/engines/2/wrong |
 
   @case:selftest/chain/storm @LL-S-006 @must @serial
   Scenario Outline: A storm shows a mistake: <mistake>

@@ -1,4 +1,4 @@
-//! The mistakes that an orchestrator's author could make: one table, each row one behaviour changed. Which case catches it
+//! The mistakes that the author of an orchestrator or of a pool manager could make: one table, each row one behaviour changed. Which case catches it
 //! is said in `features/selftest/chain.feature`.
 
 /// A row of the table.
@@ -127,5 +127,13 @@ mistakes! {
     PurgeIgnored "purge-ignored" "A purge is answered 202, and nothing happens."
     CatalogForgets "catalog-forgets" "A model is said to be listed, and is not."
     SessionForgets "session-forgets" "A session that is deleted is still there."
+    // Engines
+    EngineUntold "engine-untold" "An admission does not tell that an engine has to be provided."
+    BuiltAgain "built-again" "An engine that was built is built again."
+    HalfBuildStays "half-build-stays" "A build that failed leaves what it had begun."
+    ReasonUntold "reason-untold" "A provisioner that fails does not say why."
+    KeyOpen "key-open" "Anybody can read an engine's key."
+    HandoffStays "handoff-stays" "An engine that was ended is still in its handoff file."
+    // Restarts
     StateLost "state-lost" "A restart begins with nothing."
 }

@@ -379,6 +379,11 @@ impl Front {
                 body["ready"] = seen.ready.contains(&asked.path).into();
             }
             Slip::StepsUntold if is_task => body["preparation"] = json!({ "steps": [] }),
+            Slip::EngineUntold if is_task => {
+                if let Some(steps) = body.pointer_mut("/preparation/steps").and_then(Value::as_array_mut) {
+                    steps.retain(|step| step["kind"] != "engine_provision");
+                }
+            }
             Slip::StaleIsOnline if asked.path == "/v2/nodes" => {
                 for node in body["nodes"].as_array_mut().into_iter().flatten() {
                     node["state"] = "online".into();

@@ -21,6 +21,7 @@ mod model;
 mod ordinary_client;
 mod parity_log;
 pub mod pool_cli;
+mod provision;
 mod real_engine;
 mod scripted;
 mod shows;

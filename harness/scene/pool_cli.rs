@@ -12,8 +12,8 @@ use super::{Held, Scene, wait_for};
 use crate::harness::Finding;
 use crate::harness::chain::mistakes::Slip;
 use crate::harness::hub::{Asked, Hub, Mishap};
-use crate::harness::pool_machine::{Hf, Machine, Ran, Shape, session_of, start_of};
-use crate::harness::process::Signal;
+use crate::harness::pool_machine::{BUILDS, Hf, Machine, Ran, Shape, session_of, start_of};
+use crate::harness::process::{Process, Signal};
 use crate::harness::sshd::Sshd;
 
 /// After a process was told to end, or its last output was written.
@@ -27,7 +27,9 @@ const CUT_EVERY: usize = 29;
 #[derive(Default)]
 pub struct PoolCli {
     machine: Option<Machine>,
-    ran: Vec<Ran>,
+    pub(super) ran: Vec<Ran>,
+    /// One that serves until it is told to stop.
+    pub(super) begun: Option<Process>,
     /// The catalog before the last command.
     before: Option<Vec<u8>>,
     pub(super) hub: Option<Hub>,
@@ -49,6 +51,7 @@ enum Meanwhile {
     SecondModel,
     PathOutside,
     RepoLost,
+    SourcesLost,
 }
 
 impl Meanwhile {
@@ -64,12 +67,13 @@ impl Meanwhile {
             "a second model comes into its folder" => Meanwhile::SecondModel,
             "the catalog is made to name a folder outside" => Meanwhile::PathOutside,
             "the catalog loses the repo" => Meanwhile::RepoLost,
+            "the sources are lost" => Meanwhile::SourcesLost,
             _ => return None,
         })
     }
 }
 
-fn io_problem(problem: std::io::Error) -> Finding {
+pub(super) fn io_problem(problem: std::io::Error) -> Finding {
     Finding::error("the scenario's files", problem.to_string())
 }
 
@@ -134,7 +138,7 @@ impl Scene {
         Ok(())
     }
 
-    fn machine(&mut self) -> Result<&mut Machine, Finding> {
+    pub(super) fn machine(&mut self) -> Result<&mut Machine, Finding> {
         self.pool.machine.as_mut().ok_or_else(|| Finding::error("a pool machine", "the scenario has none"))
     }
 
@@ -143,7 +147,11 @@ impl Scene {
     }
 
     pub fn run_tool(&mut self, line: &str) -> Result<(), Finding> {
+        let slip = self.session.slip();
         let machine = self.machine()?;
+        if slip == Some(Slip::BuiltAgain) {
+            let _ = fs::remove_dir_all(machine.path(BUILDS)); // none before the first
+        }
         let before = machine.catalog_bytes();
         let ran = machine.run(line)?;
         self.pool.before = before;
@@ -209,6 +217,9 @@ impl Scene {
             return Err(ran.evidence(Finding::fail(format!("exit code {code}"), ran.exit.to_string())));
         }
         let mut output = ran.output.clone();
+        if self.session.slip() == Some(Slip::ReasonUntold) {
+            output = output.lines().filter(|line| !line.contains("provision_failed")).collect();
+        }
         if self.session.slip() == Some(Slip::SettingUnnamed) {
             output = ["ORCHD_", "ORCHESTRATORD_", "POOL_MANAGERD_", "LLORCH_"]
                 .iter()
@@ -426,6 +437,7 @@ impl Scene {
                 catalog["models"][0]["metadata"]["repo"] = Value::Null;
                 fs::write(machine.catalog_path(), catalog.to_string()).map_err(io_problem)?;
             }
+            Meanwhile::SourcesLost => fs::remove_dir_all(machine.path("sources")).map_err(io_problem)?,
         }
         Ok(())
     }
@@ -489,10 +501,20 @@ impl Scene {
     }
 }
 
+impl PoolCli {
+    pub(super) fn folder(&self) -> Result<&std::path::Path, Finding> {
+        self.machine
+            .as_ref()
+            .map(Machine::folder)
+            .ok_or_else(|| Finding::error("a pool machine", "the scenario has none"))
+    }
+}
+
 impl Drop for PoolCli {
-    /// The server over which commands came goes first, then the machine with its workers.
+    /// The server over which commands came goes first, and what serves; then the machine with its workers.
     fn drop(&mut self) {
         self.sshd = None;
+        self.begun = None;
         self.hub = None;
         self.machine = None;
     }

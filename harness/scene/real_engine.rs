@@ -62,13 +62,25 @@ impl Scene {
         })
     }
 
-    /// The one handoff file that node a has.
-    fn handoff_document(&self) -> Result<Value, Finding> {
-        let folder = self.chain()?.folder().join("a/engines");
-        let files = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let file = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "json"));
-        let missing = || Finding::fail("a handoff file", format!("none in {}", folder.display()));
-        let text = file.and_then(|file| fs::read_to_string(file).ok()).ok_or_else(missing)?;
+    /// Where node a, or the scenario's one machine, keeps the handoff files.
+    fn handoff_folder(&self) -> Result<PathBuf, Finding> {
+        match self.has_chain() {
+            true => Ok(self.chain()?.folder().join("a/engines")),
+            false => Ok(self.pool.folder()?.join("engines")),
+        }
+    }
+
+    /// The one that is there.
+    pub(super) fn handoff_file(&self) -> Result<PathBuf, Finding> {
+        let folder = self.handoff_folder()?;
+        let mut files = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let file = files.find(|path| path.extension().is_some_and(|end| end == "json"));
+        file.ok_or_else(|| Finding::fail("a handoff file", format!("none in {}", folder.display())))
+    }
+
+    pub(super) fn handoff_document(&self) -> Result<Value, Finding> {
+        let unreadable = |error: std::io::Error| Finding::fail("a handoff file that can be read", error.to_string());
+        let text = fs::read_to_string(self.handoff_file()?).map_err(unreadable)?;
         serde_json::from_str(&text).map_err(|error| Finding::fail("a handoff file that can be read", error.to_string()))
     }
 
@@ -146,7 +158,7 @@ impl Scene {
     }
 
     pub fn nothing_is_left_of_the_engine(&mut self) -> Result<(), Finding> {
-        let folder = self.chain()?.folder().join("a/engines");
+        let folder = self.handoff_folder()?;
         wait_for(PATIENCE, || {
             let names = fs::read_dir(&folder).into_iter().flatten().flatten();
             let left: Vec<String> =

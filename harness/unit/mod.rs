@@ -9,6 +9,7 @@ mod candle;
 mod capture;
 mod capture_command;
 mod capture_cpu;
+mod chain;
 mod chat;
 mod checkpoints;
 mod compare;
@@ -96,6 +97,7 @@ pub fn all() -> Vec<(String, fn())> {
         capture::TESTS,
         capture_command::TESTS,
         capture_cpu::TESTS,
+        chain::TESTS,
         chat::TESTS,
         checkpoints::TESTS,
         compare::TESTS,

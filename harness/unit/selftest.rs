@@ -98,7 +98,8 @@ fn every_case_of_a_chain_judges() {
     let trials = trials().into_iter().filter(|((who, _), _)| *who == ORCHESTRATOR);
     let judges: BTreeSet<String> = trials.flat_map(|(_, judges)| judges).map(|judge| scenario(&judge)).collect();
     let script = catalogue.script(|case| {
-        let is_chain = case.address.starts_with("orchestrator/") || case.address.starts_with("pool/nodes/");
+        let is_chain =
+            ["orchestrator/", "pool/nodes/", "pool/engines/"].iter().any(|room| case.address.starts_with(room));
         is_chain && case.lanes.is_empty()
     });
     let idle: BTreeSet<String> = script.cases.iter().map(|case| scenario(&case.address)).collect();

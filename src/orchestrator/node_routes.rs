@@ -297,14 +297,17 @@ fn read_heartbeat(object: &Map<String, Value>) -> Result<(Vec<PoolReport>, Failu
     for (index, failure) in objects(&mut fields, "failures").into_iter().enumerate() {
         let mut inner = Fields::of(failure, &[]);
         let worker = inner.required_text("worker_id").map(str::to_owned);
-        for name in ["pool_id", "model_ref", "message"] {
+        for name in ["pool_id", "model_ref"] {
             inner.text(name);
         }
+        let message = inner.text("message").map(str::to_owned);
         let code = inner.integer("exit_code", 0, u64::MAX).map(|code| format!("exit code {code}"));
         let signal = inner.integer("signal", 0, u64::MAX).map(|signal| format!("signal {signal}"));
         let named = |error: FieldError| FieldError { field: format!("failures[{index}].{}", error.field), ..error };
         fields.errors.extend(inner.errors.into_iter().map(named));
-        failures.extend(worker.map(|worker| (worker, code.or(signal).unwrap_or_else(|| "no exit".to_owned()))));
+        // What never ran, or never answered, has no exit: its node says what happened.
+        let how = code.or(signal).or(message).unwrap_or_else(|| "its node does not say how".to_owned());
+        failures.extend(worker.map(|worker| (worker, how)));
     }
     if fields.errors.is_empty() { Ok((reports, failures)) } else { Err(ApiError::invalid(&fields.errors)) }
 }

@@ -1,4 +1,5 @@
-//! What has to be done before a task can run: its model fetched into a pool, where the policy allows it.
+//! What has to be done before a task can run: its model fetched into a pool, and its engine provided, where the policy
+//! allows it.
 //!
 //! The orchestrator asks the pool manager to preload the model, follows what that reports, and passes it on to verbose
 //! readers of the task's stream. A step that fails ends the task; nothing else is served in the model's stead.
@@ -108,15 +109,18 @@ pub fn plan(service: &Orchestrator, spec: &TaskSpec, model_names: &[String]) -> 
         })?;
         Target { node_id: fitting.node_id.to_owned(), pool_id: fitting.report.pool_id.clone() }
     };
-    Some((steps(model_ref, &target), target))
+    Some((steps(model_ref, &spec.engine, &target), target))
 }
 
-fn steps(model_ref: &str, target: &Target) -> Vec<Step> {
+/// The engine that a pool has started for it, under the name of the backend that starts it.
+const ENGINE: &str = "llamacpp";
+
+fn steps(model_ref: &str, engine: &str, target: &Target) -> Vec<Step> {
     let place = format!("pool {} of node {}", target.pool_id, target.node_id);
-    vec![
-        Step::new("fetch", StepKind::ModelFetch, target, format!("Fetch {model_ref} to {place}")),
-        Step::new("warmup", StepKind::PoolWarmup, target, format!("Load {model_ref} into {place}")),
-    ]
+    let fetch = Step::new("fetch", StepKind::ModelFetch, target, format!("Fetch {model_ref} to {place}"));
+    let provide = Step::new("engine", StepKind::EngineProvision, target, format!("Provide llama-server for {place}"));
+    let warmup = Step::new("warmup", StepKind::PoolWarmup, target, format!("Load {model_ref} into {place}"));
+    if engine == ENGINE { vec![fetch, provide, warmup] } else { vec![fetch, warmup] }
 }
 
 /// How far each step is, by its id.
@@ -142,7 +146,7 @@ pub fn progress(steps: &[Step]) -> Value {
 /// Prepares the pool for the task. False where that failed, or the task ended meanwhile: its ending is written.
 pub async fn prepare(life: &mut Life, target: &Target) -> bool {
     let model_ref = life.task.admitted.model_names.last().cloned().unwrap_or_default();
-    life.steps = steps(&model_ref, target);
+    life.steps = steps(&model_ref, &life.task.admitted.spec.engine, target);
     life.task.progress().phase = Phase::Preparing;
     life.start(None);
     let human = format!("Fetches the model into pool {} of node {}", target.pool_id, target.node_id);
@@ -204,8 +208,13 @@ async fn follow(life: &mut Life, target: &Target, model_ref: &str) -> Result<(),
     // What the pool did before is told too: it is not ours.
     let before = ask(service.client.get(format!("{base}/status"))).await?;
     let before: Vec<Value> = reported_steps(&before).iter().map(|step| step["id"].clone()).collect();
-    let preload = service.client.post(format!("{base}/preload")).json(&json!({"model_ref": model_ref}));
-    ask(preload).await.map_err(|reason| format!("the pool does not fetch '{model_ref}': {reason}"))?;
+    let mut wanted = json!({ "model_ref": model_ref });
+    if life.task.admitted.spec.engine == ENGINE {
+        wanted["backend"] = ENGINE.into();
+    }
+    ask(service.client.post(format!("{base}/preload")).json(&wanted))
+        .await
+        .map_err(|reason| format!("the pool does not fetch '{model_ref}': {reason}"))?;
     let names = life.task.admitted.model_names.clone();
     let mut last = Value::Null;
     loop {
@@ -254,14 +263,16 @@ impl Step {
         let Some(step) = reported.iter().rfind(|step| step["kind"] == kind) else { return };
         self.bytes_total = step["bytes_total"].as_u64().or(self.bytes_total);
         self.bytes_done = step["bytes_done"].as_u64().or(self.bytes_done);
-        if let Some(phase) = ["human", "phase"].into_iter().find_map(|name| step[name].as_str()) {
-            self.phase = super::narration::shortened(phase);
-        }
         self.status = match step["status"].as_str() {
             Some("completed") => StepStatus::Completed,
             Some("failed") => StepStatus::Failed,
             _ => StepStatus::Running,
         };
+        if let Some(phase) = ["human", "phase"].into_iter().find_map(|name| step[name].as_str()) {
+            // The reason of a failure stands at its end: a log's last words.
+            let is_whole = self.status == StepStatus::Failed;
+            self.phase = if is_whole { phase.to_owned() } else { super::narration::shortened(phase) };
+        }
     }
 }
 

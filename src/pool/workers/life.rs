@@ -15,6 +15,7 @@ use crate::pool::children::{Child, Exit};
 use crate::pool::engine::server;
 use crate::pool::models;
 use crate::pool::node::Node;
+use crate::pool::preparation::StepKind;
 use crate::pool::registry::{Cause, Parts, Replica, Upstream};
 
 /// Between TERM and KILL for one that should not have a job any more.
@@ -99,7 +100,7 @@ async fn begin_engine(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(Process
     }
 }
 
-/// From the spawn to ready.
+/// From the model to ready.
 async fn begin(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(Process, Arc<Replica>), Ended> {
     worker.life.send_modify(|life| {
         life.state = State::Starting;
@@ -118,6 +119,25 @@ async fn begin(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(Process, Arc<R
     if worker.spec.backend == engine::BACKEND {
         return begin_engine(node, worker).await;
     }
+    let pool = node.registry.find(&worker.spec.pool_id);
+    let pool = pool.ok_or_else(|| Ended::Failed("this node has no such pool".to_owned()))?;
+    let human = format!("Load {} into pool {}", worker.spec.model_ref, pool.id);
+    let step = pool.preparation.begin(StepKind::PoolWarmup, "worker", human);
+    let begun = begin_worker(node, worker, &mut orders).await;
+    match &begun {
+        Ok(_) => step.complete(),
+        Err(Ended::Failed(reason)) => step.fail(reason),
+        Err(Ended::Stopped | Ended::Finished) => step.fail("The worker was stopped before it was ready"),
+    }
+    begun
+}
+
+/// A worker's process, from the spawn to its own word that it is ready.
+async fn begin_worker(
+    node: &Arc<Node>,
+    worker: &Arc<Worker>,
+    orders: &mut watch::Receiver<Order>,
+) -> Result<(Process, Arc<Replica>), Ended> {
     let program = spawn::program(&worker.spec.backend, &node.configuration.programs, &node.program);
     let program = program.map_err(Ended::Failed)?;
     let command = spawn::command(&program, worker, &worker.life.borrow(), &node.callback_url());
@@ -143,7 +163,7 @@ async fn begin(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(Process, Arc<R
             worker.life.send_modify(|life| life.last_exit = Some(exit));
             Err(Ended::Failed(format!("it was not ready within {} ms", node.configuration.ready_deadline.as_millis())))
         }
-        _ = told(&mut orders) => {
+        _ = told(orders) => {
             let exit = child.stop(STOP_PATIENCE).await;
             worker.life.send_modify(|life| life.last_exit = Some(exit));
             Err(Ended::Stopped)
