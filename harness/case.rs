@@ -49,13 +49,23 @@ pub enum Lane {
     Sshd,
     /// And a C compiler.
     Cmake,
+    Schemathesis,
     /// Nothing but time.
     Storm,
 }
 
 impl Lane {
-    pub const ALL: [Lane; 8] =
-        [Lane::RealLlama, Lane::Docker, Lane::Gpu, Lane::RealGpt2, Lane::Hf, Lane::Sshd, Lane::Cmake, Lane::Storm];
+    pub const ALL: [Lane; 9] = [
+        Lane::RealLlama,
+        Lane::Docker,
+        Lane::Gpu,
+        Lane::RealGpt2,
+        Lane::Hf,
+        Lane::Sshd,
+        Lane::Cmake,
+        Lane::Schemathesis,
+        Lane::Storm,
+    ];
 
     /// As in `@lane:real-llama`.
     pub fn word(self) -> &'static str {
@@ -67,6 +77,7 @@ impl Lane {
             Lane::Hf => "hf",
             Lane::Sshd => "sshd",
             Lane::Cmake => "cmake",
+            Lane::Schemathesis => "schemathesis",
             Lane::Storm => "storm",
         }
     }
@@ -81,6 +92,7 @@ impl Lane {
             Lane::Hf => "REQUIRE_HF",
             Lane::Sshd => "REQUIRE_SSHD",
             Lane::Cmake => "REQUIRE_CMAKE",
+            Lane::Schemathesis => "REQUIRE_SCHEMATHESIS",
             Lane::Storm => "REQUIRE_STORM",
         }
     }

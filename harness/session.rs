@@ -17,7 +17,7 @@ use super::checkpoints::Captured;
 use super::runner::{self, TargetSummary};
 use super::selection::{BuiltInBackend, ModelFormat, TargetKind, TargetRequest};
 use super::target::{SILENCE, Start, StartError, Target, Worker, unique};
-use super::{Finding, containers, pool_machine, process, recognise, sshd, target, tiny_model};
+use super::{Finding, containers, fuzzer, pool_machine, process, recognise, sshd, target, tiny_model};
 
 /// What the harness gives a worker that must be asked with a token, and what it gives it for its callback.
 pub const API_TOKEN: &str = "llorch-test-token-0123456789abcdef0123456789";
@@ -359,6 +359,7 @@ impl runner::Session for Session {
             Lane::Hf => Err("there is no `hf` on the PATH (pip install -U huggingface_hub)".to_owned()),
             Lane::Sshd => sshd::missing().map(drop),
             Lane::Cmake => pool_machine::builds(),
+            Lane::Schemathesis => fuzzer::program().map(drop),
             Lane::Storm => Err("a hundred kills take minutes: REQUIRE_STORM=1 has them".to_owned()),
             Lane::RealGpt2 => real_gpt2().map(drop),
             Lane::RealLlama => self.llama_server().map(drop),

@@ -77,3 +77,8 @@ fn nothing_is_left(world: &mut World, but: String) {
 fn as_described(world: &mut World) {
     world.scene.answers_are_as_described().settle();
 }
+
+#[then(regex = r"^a fuzzer that knows only its document finds nothing in (.+)$")]
+fn fuzzed(world: &mut World, whom: String) {
+    world.scene.fuzz(&whom).settle();
+}

@@ -198,6 +198,18 @@ Feature: Mistakes of an orchestrator that the harness catches
       | built-again   | pool/engines/1       |
       | reason-untold | pool/engines/2/wrong |
 
+  @case:selftest/chain/documents @LL-S-006 @must @lane:schemathesis
+  Scenario Outline: A document that is not true is caught: <case>
+    Given an orchestrator that makes the mistake "document-untrue"
+    When the case "<case>" judges it
+    Then it is caught
+
+    Examples:
+      | case                                          |
+      | orchestrator/described/1/the_orchestrator     |
+      | orchestrator/described/1/node_a               |
+      | orchestrator/described/1/the_worker_of_node_a |
+
   @case:selftest/chain/storm @LL-S-006 @must @serial
   Scenario Outline: A storm shows a mistake: <mistake>
     Given an orchestrator that makes the mistake "<mistake>"

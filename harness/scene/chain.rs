@@ -10,10 +10,12 @@ use super::shows::shows;
 use super::{Scene, wait_for};
 use crate::harness::Finding;
 use crate::harness::chain::engine::Engine;
+use crate::harness::chain::mistakes::Slip;
 use crate::harness::chain::storm::{Victim, Weather};
 use crate::harness::chain::{Chain, NodePlan, PATIENCE, Plan, WorkerPlan};
 use crate::harness::exposition::Scrape;
-use crate::harness::http::{Answer, Request};
+use crate::harness::fuzzer;
+use crate::harness::http::{self, Answer, Base, Request};
 use crate::harness::process::{Exit, Signal};
 use crate::harness::session::API_TOKEN;
 
@@ -332,6 +334,36 @@ impl Scene {
         }
         self.chain.asked.iter().try_for_each(|(method, path, answer)| described.check(method, path, answer))
     }
+}
+
+impl Scene {
+    /// The document of `the orchestrator`, `node a` or `the worker of node a`, held against what that answers.
+    pub fn fuzz(&mut self, whom: &str) -> Result<(), Finding> {
+        let folder = self.folder()?;
+        let chain = self.chain()?;
+        let base = match (whom.strip_prefix("node "), whom.strip_prefix("the worker of node ")) {
+            (Some(node), _) => chain.node(node)?.base(),
+            (_, Some(node)) => {
+                let state = chain.send_to_node(node, Request::get("/v2/state"))?.expect_status(200)?.json()?;
+                Base::parse(state["workers"][0]["uri"].as_str().unwrap_or_default())?
+            }
+            _ => chain.base(),
+        };
+        let answer = http::send(&base, &Request::get("/openapi.json"), PATIENCE)?.expect_status(200)?;
+        let mut document = answer.json()?;
+        if self.session.slip() == Some(Slip::DocumentUntrue) {
+            demand_too_much(&mut document);
+        }
+        fuzzer::run(&document, &base, &folder).map_err(|finding| chain.evidence(finding))
+    }
+}
+
+/// A field that no answer of `/health` has.
+fn demand_too_much(document: &mut Value) {
+    let of_health = "/paths/~1health/get/responses/200/content/application~1json/schema/$ref";
+    let schema = document.pointer(of_health).and_then(Value::as_str).map(|name| name.replace('#', ""));
+    let required = schema.and_then(|schema| document.pointer_mut(&format!("{schema}/required")));
+    required.and_then(Value::as_array_mut).into_iter().for_each(|names| names.push("shoe_size".into()));
 }
 
 /// A second good token, for rotations and scopes.

@@ -14,6 +14,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("kernels/layer_norm_against_f64", layer_norm_against_f64),
     ("kernels/not_a_number_stays_one", not_a_number_stays_one),
     ("kernels/a_product_is_one_chain_of_fused_steps", a_product_is_one_chain_of_fused_steps),
+    ("kernels/a_race_changes_no_bit", a_race_changes_no_bit),
     ("kernels/a_small_product_is_the_same_chain", a_small_product_is_the_same_chain),
     ("kernels/the_head_against_f64", the_head_against_f64),
     ("kernels/threads_do_every_part_once", threads_do_every_part_once),
@@ -184,6 +185,24 @@ fn a_product_is_one_chain_of_fused_steps() {
                 Compute::new(threads, instructions, 0).matmul(&x, &weight, &bias, &mut out, |_, _| {});
                 let name = instructions.name();
                 assert!(out == expected, "{rows} × {depth} × {columns}, {name}, {threads} threads");
+            }
+        }
+    }
+}
+
+/// Large enough to race: every contender, and the winner after them.
+fn a_race_changes_no_bit() {
+    let (depth, columns) = (515, 1031);
+    let (x, weight) = (noise_vector(1, depth, 2.0), noise_vector(2, depth * columns, 2.0));
+    let bias = noise_vector(3, columns, 1.0);
+    let expected = chain(&x, &weight, &bias);
+    for instructions in Instructions::available() {
+        for threads in [1, 3] {
+            let mut compute = Compute::new(threads, instructions, 0);
+            for run in 0..26 {
+                let mut out = vec![f32::NAN; columns];
+                compute.matmul(&x, &weight, &bias, &mut out, |_, _| {});
+                assert!(out == expected, "run {run}, {}, {threads} threads", instructions.name());
             }
         }
     }

@@ -71,9 +71,12 @@ fn build(service: &Orchestrator) -> Value {
     if guarded {
         document["components"]["securitySchemes"] = json!({"bearer": {"type": "http", "scheme": "bearer"}});
     }
+    let model = document["components"]["schemas"]["NewModel"]["properties"]["id"]["pattern"].clone();
     for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
         for operation in operations.as_object_mut().into_iter().flat_map(|operations| operations.values_mut()) {
             complete(path, operation, guarded);
+            let of_catalog = path.starts_with("/v2/catalog/");
+            name_in_path(operation, if of_catalog { model.clone() } else { json!(NAME) });
         }
     }
     let body = &mut document["components"]["schemas"]["TaskBody"];
@@ -158,6 +161,16 @@ fn complete(path: &str, operation: &mut Value, guarded: bool) {
     }
 }
 
+/// A name that nothing can have is told from one that nothing has.
+fn name_in_path(operation: &mut Value, pattern: Value) {
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        let schema = &parameter["schema"];
+        if parameter["in"] == "path" && schema["type"] == "string" && schema.get("format").is_none() {
+            parameter["schema"]["pattern"] = pattern.clone();
+        }
+    }
+}
+
 /// What a node may send in several forms.
 fn describe_reports(schemas: &mut Value) {
     let name = json!({"type": "string", "pattern": NAME});
@@ -186,7 +199,7 @@ fn describe_modes(placement: &mut Value) {
     placement["oneOf"] = json!([
         {"required": ["mode", "pin_pool_id"], "properties": {
             "mode": {"const": "pin"}, "pin_pool_id": {"type": "string"}, "prefer_pools": nothing(),
-            "allow_fallback": fallback(),
+            "avoid_pools": nothing(), "allow_fallback": fallback(),
         }},
         {"required": ["mode", "prefer_pools"], "properties": {
             "mode": {"const": "prefer"}, "pin_pool_id": {"type": "null"},

@@ -428,8 +428,8 @@ impl Fields<'_> {
         if mode != Mode::Prefer && allow_fallback == Some(false) {
             self.refuse("allow_fallback", "without_effect", "false has an effect with mode prefer only");
         }
-        if pin_pool_id.as_ref().is_some_and(|pin| avoid_pools.contains(pin)) {
-            self.refuse("avoid_pools", "contradiction", "it names the pinned pool");
+        if mode == Mode::Pin && !avoid_pools.is_empty() {
+            self.refuse("avoid_pools", "without_effect", "with mode pin no other pool is looked at");
         }
         let allow_fallback = allow_fallback.unwrap_or(true);
         Wish { mode, pin_pool_id, prefer_pools, avoid_pools, require_device_mask, allow_fallback }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use super::matmul::{Races, WORKSPACE_FLOATS};
 use super::{Buffer, Instructions, SharedOutput, Threads, elementwise};
 
 /// Instruction set, threads, and for each thread the memory it works in.
@@ -11,6 +12,7 @@ pub struct Compute {
     threads: Threads,
     /// One for each thread. Locked by that thread alone, so never waited for.
     workspaces: Vec<Mutex<Buffer>>,
+    pub(super) races: Races,
 }
 
 /// One thread's share of an operation.
@@ -25,9 +27,9 @@ impl Compute {
     /// `workspace`: floats that a part of the largest operation needs, beyond what a matrix product does.
     pub fn new(threads: usize, instructions: Instructions, workspace: usize) -> Self {
         let threads = Threads::new(threads);
-        let floats = workspace.max(super::matmul::WORKSPACE_FLOATS);
+        let floats = workspace.max(WORKSPACE_FLOATS);
         let workspaces = (0..threads.count()).map(|_| Mutex::new(Buffer::zeros(floats))).collect();
-        Self { instructions, threads, workspaces }
+        Self { instructions, threads, workspaces, races: Races::default() }
     }
 
     pub fn threads(&self) -> usize {

@@ -13,8 +13,8 @@ for_each_instruction_set! {
     pub(super) fn few_rows(product: Product, x: &[f32], weight: &[f32], out: SharedOutput<'_>, workspace: &mut [f32]) = few_rows_of
 }
 
-/// One row of x: y += x[k..k + 4] · W[k..k + 4, ..], four rows of W at a time: as many streams as a processor follows by
-/// itself. Several rows of x: eight at a time, so that each y is loaded and stored half as often.
+/// One row of x: y += x[k..k + n] · W[k..k + n, ..], with the n that won the [race](super::race). Several rows of x: eight at
+/// a time, so that each y is loaded and stored half as often.
 ///
 /// Several rows are summed in the workspace, where they lie a cache line more than a block apart: output rows of 1024 or
 /// 3072 numbers would all fall on the same lines of the first cache.
@@ -31,7 +31,11 @@ fn few_rows_of<L: Lanes>(
     if rows == 1 {
         // SAFETY: this part's columns.
         let y = unsafe { out.range(first..end) };
-        return stream_one::<L>(lanes, product, x, weight, y);
+        return match product.side_by_side {
+            1 => stream_one::<L, 1>(lanes, product, x, weight, y),
+            4 => stream_one::<L, 4>(lanes, product, x, weight, y),
+            _ => stream_one::<L, 8>(lanes, product, x, weight, y),
+        };
     }
     for first in (first..end).step_by(COLUMNS) {
         let end = (first + COLUMNS).min(end);
@@ -50,8 +54,7 @@ fn few_rows_of<L: Lanes>(
 
 /// y += x · W for one row over the columns `first..end` of W. y: [end − first].
 #[inline(always)]
-fn stream_one<L: Lanes>(lanes: L, product: Product, x: &[f32], weight: &[f32], y: &mut [f32]) {
-    const STEPS: usize = 4;
+fn stream_one<L: Lanes, const STEPS: usize>(lanes: L, product: Product, x: &[f32], weight: &[f32], y: &mut [f32]) {
     let Product { depth, columns, first, end, .. } = product;
     let vectors = (end - first) / LANES;
     assert!(x.len() == depth && weight.len() >= depth * columns && end <= columns && y.len() == end - first);
@@ -112,7 +115,7 @@ unsafe fn one_row<L: Lanes, const STEPS: usize>(
 /// y += x · W over the columns `first..end` of W. y: [rows, end − first] in rows of `stride`.
 #[inline(always)]
 fn stream_all<L: Lanes>(lanes: L, product: Product, x: &[f32], weight: &[f32], y: &mut [f32], stride: usize) {
-    let Product { rows, depth, columns, first, end } = product;
+    let Product { rows, depth, columns, first, end, .. } = product;
     let vectors = (end - first) / LANES;
     assert!(x.len() >= rows * depth && weight.len() >= depth * columns && end <= columns);
     assert!(end - first <= stride && y.len() >= (rows - 1) * stride + end - first);

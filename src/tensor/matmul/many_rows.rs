@@ -29,7 +29,7 @@ fn many_rows_of<L: Lanes>(
     out: SharedOutput<'_>,
     workspace: &mut [f32],
 ) {
-    let Product { rows, depth, columns, first, end } = product;
+    let Product { rows, depth, columns, first, end, .. } = product;
     let panel_columns = L::TILE_VECTORS * LANES;
     let (edge, packed) = workspace.split_at_mut(TILE_FLOATS);
     let y = out.pointer(rows * columns); // used for this part's columns only

@@ -12,8 +12,10 @@ use super::{Compute, Instructions, Part};
 
 mod few_rows;
 mod many_rows;
+mod race;
 mod tile;
 
+pub use race::Races;
 pub use tile::{multiply, multiply_add};
 
 /// Up to here W is read in place: from here on copying it pays.
@@ -55,8 +57,31 @@ impl Compute {
         assert_eq!(weight.len(), depth * columns, "weight is not [{depth}, {columns}]");
         assert_eq!(out.len(), rows * columns, "out is not [{rows}, {columns}]");
 
-        let instructions = self.instructions;
         let out = SharedOutput::new(out);
+        let sizes = Product { rows, depth, columns, first: 0, end: columns, side_by_side: 0 };
+        if rows == 1 {
+            let mut races = std::mem::take(&mut self.races);
+            races.run((depth, columns), |side_by_side| {
+                self.products(Product { side_by_side, ..sizes }, x, weight, bias, out, after);
+            });
+            self.races = races;
+        } else {
+            self.products(sizes, x, weight, bias, out, after);
+        }
+    }
+
+    /// Each part its columns.
+    fn products(
+        &mut self,
+        sizes: Product,
+        x: &[f32],
+        weight: &[f32],
+        bias: &[f32],
+        out: SharedOutput<'_>,
+        after: fn(Instructions, &mut [f32]),
+    ) {
+        let Product { rows, columns, .. } = sizes;
+        let instructions = self.instructions;
         self.in_parts(&|part: Part<'_>| {
             let share = part.share(columns, PANEL);
             if share.is_empty() {
@@ -67,7 +92,7 @@ impl Compute {
                 let out = unsafe { out.range(row * columns + share.start..row * columns + share.end) };
                 out.copy_from_slice(&bias[share.clone()]);
             }
-            let product = Product { rows, depth, columns, first: share.start, end: share.end };
+            let product = Product { first: share.start, end: share.end, ..sizes };
             if rows <= FEW_ROWS {
                 few_rows::few_rows(instructions, product, x, weight, out, part.workspace);
             } else {
@@ -82,7 +107,8 @@ impl Compute {
     }
 }
 
-/// The sizes of x: [rows, depth] · W: [depth, columns], and the columns `first..end` that are to be computed.
+/// The sizes of x: [rows, depth] · W: [depth, columns], and the columns `first..end` that are to be computed; for one row of
+/// x, how many rows of W are read side by side.
 #[derive(Clone, Copy)]
 struct Product {
     rows: usize,
@@ -90,4 +116,5 @@ struct Product {
     columns: usize,
     first: usize,
     end: usize,
+    side_by_side: usize,
 }
