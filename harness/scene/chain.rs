@@ -349,8 +349,8 @@ impl Scene {
             }
             _ => chain.base(),
         };
-        let answer = http::send(&base, &Request::get("/openapi.json"), PATIENCE)?.expect_status(200)?;
-        let mut document = answer.json()?;
+        let answer = http::send(&base, &Request::get("/openapi.json"), PATIENCE)?;
+        let mut document = answer.expect_status(200)?.json()?;
         if self.session.slip() == Some(Slip::DocumentUntrue) {
             demand_too_much(&mut document);
         }
