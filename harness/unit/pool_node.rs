@@ -381,7 +381,11 @@ fn reload_and_roll_back() {
         pool["ready"] == true && pool["replicas"][0]["replica_id"] != before
     });
     assert_eq!(pool["models"][0]["id"], tiny("model.gguf"));
-    let step = pool["preparation"]["steps"].as_array().unwrap().last().unwrap();
+    let steps = pool["preparation"]["steps"].as_array().unwrap();
+    let loads = steps.iter().filter(|step| step["kind"] == "pool_warmup" && step["group"] == "worker");
+    let loads: Vec<&str> = loads.map(|step| step["status"].as_str().unwrap()).collect();
+    assert_eq!(loads, ["completed", "failed", "completed"], "the first worker, the new one, the first again");
+    let step = steps.iter().find(|step| step["group"] == "reload").unwrap();
     assert_eq!((&step["kind"], &step["status"]), (&json!("pool_warmup"), &json!("failed")));
     assert!(step["human"].as_str().unwrap().contains("rolled back"), "{step}");
     let answer = node.post("/pools/pool-0/reload", json!({"model_ref": tiny("model.safetensors")}));
