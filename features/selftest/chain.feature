@@ -102,6 +102,7 @@ Feature: Mistakes of an orchestrator that the harness catches
       | prompt-in-log          | orchestrator/story/4           |
       | route-undescribed      | orchestrator/story/5           |
       | document-untrue        | orchestrator/story/5           |
+      | operations-unnamed     | orchestrator/story/5           |
       | catalog-forgets        | orchestrator/story/6           |
       | session-forgets        | orchestrator/story/7           |
 

@@ -111,6 +111,7 @@ mistakes! {
     NarrationMissing "narration-missing" "Nothing is told of placements."
     NarrationLong "narration-long" "A sentence of the narration has two hundred characters."
     RouteUndescribed "route-undescribed" "The document does not know the route of a task's events."
+    OperationsUnnamed "operations-unnamed" "Two operations have one name in the document."
     DocumentUntrue "document-untrue" "The document requires a field of a node that no answer has."
     // Nodes, pools, catalog, sessions
     SettingUnnamed "setting-unnamed" "A setting that is wrong is refused without its name."

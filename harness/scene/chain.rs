@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use super::described::Described;
 use super::shows::shows;
 use super::{Scene, wait_for};
 use crate::harness::Finding;
@@ -328,7 +329,7 @@ impl Scene {
     /// Every answer so far, held against what the orchestrator's own document says of its route and status.
     pub fn answers_are_as_described(&mut self) -> Result<(), Finding> {
         let document = self.chain()?.get("/openapi.json")?;
-        let described = super::described::Described::new(document)?;
+        let described = Described::new(document)?;
         if self.chain.asked.is_empty() {
             return Err(Finding::error("answers to hold against the document", "nothing was asked"));
         }
@@ -351,6 +352,7 @@ impl Scene {
         };
         let answer = http::send(&base, &Request::get("/openapi.json"), PATIENCE)?;
         let mut document = answer.expect_status(200)?.json()?;
+        Described::new(document.clone())?;
         let on_trial = self.session.slip() == Some(Slip::DocumentUntrue);
         if on_trial {
             demand_too_much(&mut document);

@@ -1,5 +1,7 @@
 //! Answers held against an OpenAPI document: its paths, their statuses, and the schema of each answer.
 
+use std::collections::BTreeSet;
+
 use boon::{Compiler, Schemas};
 use serde_json::{Value, json};
 
@@ -13,11 +15,21 @@ pub struct Described {
 }
 
 impl Described {
+    /// A document with paths, whose operations can be told apart by their names.
     pub fn new(document: Value) -> Result<Described, Finding> {
-        if document["paths"].as_object().is_some_and(|paths| !paths.is_empty()) {
-            return Ok(Described { document });
+        let paths = document["paths"].as_object().filter(|paths| !paths.is_empty());
+        let paths = paths.ok_or_else(|| Finding::fail("an OpenAPI document with paths", document.to_string()))?;
+        let mut names = BTreeSet::new();
+        for (path, operations) in paths {
+            for (method, operation) in operations.as_object().into_iter().flatten() {
+                let name = operation["operationId"].as_str();
+                if !name.is_some_and(|name| names.insert(name)) {
+                    let expected = "operationIds that tell each operation from the others";
+                    return Err(Finding::fail(expected, format!("{method} {path}: {name:?}")));
+                }
+            }
         }
-        Err(Finding::fail("an OpenAPI document with paths", document.to_string()))
+        Ok(Described { document })
     }
 
     /// The template that a path is an instance of, the more literal one first.

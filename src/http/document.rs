@@ -1,6 +1,6 @@
 //! What the OpenAPI documents of the daemons have in common, and the derived schemas don't say.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// No number here is signed; the derived formats don't know it, and a seed may need all 64 bits.
 pub fn name_unsigned(value: &mut Value) {
@@ -19,5 +19,17 @@ pub fn name_unsigned(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(name_unsigned),
         _ => {}
+    }
+}
+
+/// Each operation under a name that no other has, by which generated clients call it: `get_tasks_by_id_events`.
+pub fn name_operations(document: &mut Value) {
+    for (path, operations) in document["paths"].as_object_mut().into_iter().flatten() {
+        let words = path.split('/').filter(|word| !["", "v2"].contains(word));
+        let words = words.map(|word| if word.starts_with('{') { "by_id".to_owned() } else { word.replace('.', "_") });
+        let path = words.collect::<Vec<_>>().join("_");
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            operation["operationId"] = json!(format!("{method}_{path}"));
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::service::Orchestrator;
 use super::task_request::MODEL_REF;
 use super::task_routes::EVENT_ID;
 use super::{admission, catalog, meta, node_routes, pools, sessions, task_routes};
-use crate::http::document::name_unsigned;
+use crate::http::document::{name_operations, name_unsigned};
 
 pub const STREAM: &str = "Server-sent events, relayed as they arrive, each with an id: `started`, `token`s with `metrics` \
     between, then exactly one of `end` and `error`. The data of each is one line of JSON. Comments keep the stream open \
@@ -91,6 +91,8 @@ fn build(service: &Orchestrator) -> Value {
     describe_reports(&mut document["components"]["schemas"]);
     describe_modes(&mut document["components"]["schemas"]["Placement"]);
     describe_stream(&mut document);
+    link_tasks(&mut document);
+    name_operations(&mut document);
     name_unsigned(&mut document);
     document
 }
@@ -169,6 +171,21 @@ fn name_in_path(operation: &mut Value, pattern: Value) {
             parameter["schema"]["pattern"] = pattern.clone();
         }
     }
+}
+
+/// Where what is admitted is found again.
+fn link_tasks(document: &mut Value) {
+    let to = |path: &str, method: &str, parameter: &str| {
+        let place = path.replace('/', "~1");
+        json!({ "operationRef": format!("#/paths/{place}/{method}"), "parameters": { "id": parameter } })
+    };
+    let (task, session) = ("$response.body#/task_id", "$request.body#/session_id");
+    document["paths"]["/v2/tasks"]["post"]["responses"]["202"]["links"] = json!({
+        "task": to("/v2/tasks/{id}", "get", task),
+        "events": to("/v2/tasks/{id}/events", "get", task),
+        "cancel": to("/v2/tasks/{id}/cancel", "post", task),
+        "session": to("/v2/sessions/{id}", "get", session),
+    });
 }
 
 /// What a node may send in several forms.

@@ -12,7 +12,7 @@ use super::node::Node;
 use super::workers::engine::BACKEND as ENGINE;
 use super::workers::{callback, routes, spawn};
 use super::{error, execute, rebuild, status};
-use crate::http::document::name_unsigned;
+use crate::http::document::{name_operations, name_unsigned};
 use crate::worker::openapi::describe_execute;
 use crate::worker::{error as worker_error, events};
 
@@ -95,6 +95,7 @@ fn build(node: &Node) -> Value {
     }
     describe_requests(&mut document, node);
     describe_execute(&mut document, "/pools/{id}/execute", "PoolFailure");
+    name_operations(&mut document);
     name_unsigned(&mut document);
     document
 }

@@ -9,6 +9,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::service::Service;
 use super::{callback, control, error, events, execute, health};
+use crate::http::document::{name_operations, name_unsigned};
 
 pub const STREAM: &str = "Server-sent events, sent as they are computed: `started` (Started), `token` (Token) with \
     `metrics` (Metrics) between, then exactly one of `end` (End) and `error` (ErrorEvent). The data of each is one line \
@@ -118,6 +119,7 @@ fn build(service: &Service) -> Value {
     fields["properties"]["prompt_ids"]["items"]["maximum"] = json!(limits.vocab_size.saturating_sub(1));
     describe_execute(&mut document, "/execute", "ErrorEvent");
     describe_headers(&mut document);
+    name_operations(&mut document);
     name_unsigned(&mut document);
     if !service.configuration.access.is_empty() {
         document["components"]["securitySchemes"] = json!({"bearer": {"type": "http", "scheme": "bearer"}});
@@ -179,21 +181,5 @@ fn describe_headers(document: &mut Value) {
                 _ => {}
             }
         }
-    }
-}
-
-/// No number here is signed; the derived formats don't know it, and a seed may need all 64 bits.
-fn name_unsigned(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            if let Some(Value::String(format)) = object.get_mut("format")
-                && matches!(format.as_str(), "int32" | "int64")
-            {
-                format.insert(0, 'u');
-            }
-            object.values_mut().for_each(name_unsigned);
-        }
-        Value::Array(items) => items.iter_mut().for_each(name_unsigned),
-        _ => {}
     }
 }
