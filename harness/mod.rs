@@ -48,8 +48,8 @@ pub mod cheats;
 pub mod ladder;
 // A whole chain: orchestrator, nodes, workers; and an orchestrator that is wrong on purpose
 pub mod chain;
-// A machine of a pool, and what it reaches: a hub, and another machine over SSH
 pub mod fuzzer;
+// A machine of a pool, and what it reaches: a hub, and another machine over SSH
 pub mod hub;
 pub mod pool_machine;
 pub mod sshd;

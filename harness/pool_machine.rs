@@ -122,6 +122,13 @@ impl Machine {
         Ok(path)
     }
 
+    /// A program that hands its words to this command of `llorch`.
+    pub fn install_as(&self, name: &str, command: &str) -> io::Result<PathBuf> {
+        let llorch = self.llorch.display().to_string();
+        let llorch = shlex::try_quote(&llorch).map_err(io::Error::other)?;
+        self.install(name, &format!("#!/bin/sh\nexec {llorch} {command} \"$@\"\n"))
+    }
+
     /// From now on nothing is installed here but what the harness installs.
     pub fn strip(&mut self) {
         self.is_bare = true;

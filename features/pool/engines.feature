@@ -19,7 +19,7 @@ Feature: Engines that a node provides
     Then the command exits with code 0 and says ""action":"engine_ready""
 
   @case:pool/engines/2 @LL-EP-002 @must @lane:cmake
-  Scenario Outline: A build that fails says where, and leaves its log alone: <sources>
+  Scenario Outline: A build that fails says where, and leaves nothing half made: <sources>
     Given a pool machine with the sources of an engine that are <sources>
     And its node's configuration is
       """
@@ -30,9 +30,9 @@ Feature: Engines that a node provides
     And no half of a build is left
 
     Examples:
-      | sources          | says                                    |
-      | wrong            | build failed (exit code                 |
-      | of something else | holds no sources of llama.cpp          |
+      | sources           | says                          |
+      | wrong             | build failed (exit code       |
+      | of something else | holds no sources of llama.cpp |
 
   @case:pool/engines/3 @LL-EP-003 @must
   Scenario Outline: What can't be is refused before anything is begun: <key>

@@ -1,5 +1,5 @@
-//! The mistakes that the author of an orchestrator or of a pool manager could make: one table, each row one behaviour changed. Which case catches it
-//! is said in `features/selftest/chain.feature`.
+//! The mistakes that the author of an orchestrator or of a pool manager could make: one table, each row one behaviour
+//! changed. Which case catches it is said in `features/selftest/chain.feature`.
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use crate::harness::Finding;
 use crate::harness::sshd::find_program;
 
 /// What one that can't start says.
-pub const LAST_WORDS: &str = "these were its last words";
+const LAST_WORDS: &str = "these were its last words";
 
 /// The sentence that says what a build of it lacks on this machine.
 pub fn builds() -> Result<(), String> {
@@ -25,14 +25,12 @@ pub fn builds() -> Result<(), String> {
 impl Machine {
     /// A `llama-server` that `works` or `ends at once`; gives where it lies.
     pub fn install_engine(&mut self, what: &str) -> Result<PathBuf, Finding> {
-        let llorch = self.llorch.display().to_string();
-        let llorch = shlex::try_quote(&llorch).map_err(|error| Finding::error("a path", error.to_string()))?;
-        let script = match what {
-            "works" => format!("#!/bin/sh\nexec {llorch} scripted-engine \"$@\"\n"),
-            "ends at once" => format!("#!/bin/sh\necho '{LAST_WORDS}' >&2\nexit 3\n"),
+        let installed = match what {
+            "works" => self.install_as("llama-server", "scripted-engine"),
+            "ends at once" => self.install("llama-server", &format!("#!/bin/sh\necho '{LAST_WORDS}' >&2\nexit 3\n")),
             other => return Err(Finding::error("something that an engine does", other)),
         };
-        let path = self.install("llama-server", &script).map_err(failed)?;
+        let path = installed.map_err(failed)?;
         self.set("LLAMA_SERVER_BIN", &path.display().to_string());
         Ok(path)
     }

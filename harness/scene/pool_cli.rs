@@ -119,11 +119,8 @@ impl Scene {
 
     /// The machine can be reached as another one: over a program that stands in for `ssh`, or over a real server.
     pub fn reach_over_ssh(&mut self, is_real: bool) -> Result<(), Finding> {
-        let own = self.session.llorch().display().to_string();
-        let quoted = shlex::try_quote(&own).map(|word| word.into_owned()).unwrap_or(own);
         let machine = self.machine()?;
-        let wrapper = format!("#!/bin/sh\nexec {quoted} llorch-pool \"$@\"\n");
-        machine.install("llorch-pool", &wrapper).map_err(io_problem)?;
+        machine.install_as("llorch-pool", "llorch-pool").map_err(io_problem)?;
         machine.install("sleeper", "#!/bin/sh\nexec sleep 600\n").map_err(io_problem)?;
         if is_real {
             let sshd = Sshd::start(&machine.path("sshd"))?;
@@ -216,15 +213,13 @@ impl Scene {
         if ran.code() != Some(code) {
             return Err(ran.evidence(Finding::fail(format!("exit code {code}"), ran.exit.to_string())));
         }
-        let mut output = ran.output.clone();
-        if self.session.slip() == Some(Slip::ReasonUntold) {
-            output = output.lines().filter(|line| !line.contains("provision_failed")).collect();
-        }
-        if self.session.slip() == Some(Slip::SettingUnnamed) {
-            output = ["ORCHD_", "ORCHESTRATORD_", "POOL_MANAGERD_", "LLORCH_"]
+        let output = match self.session.slip() {
+            Some(Slip::ReasonUntold) => ran.output.lines().filter(|line| !line.contains("provision_failed")).collect(),
+            Some(Slip::SettingUnnamed) => ["ORCHD_", "ORCHESTRATORD_", "POOL_MANAGERD_", "LLORCH_"]
                 .iter()
-                .fold(output, |output, name| output.replace(name, "A_"));
-        }
+                .fold(ran.output.clone(), |output, name| output.replace(name, "A_")),
+            _ => ran.output.clone(),
+        };
         if !output.contains(&says) {
             return Err(ran.evidence(Finding::fail(format!("an output with {says:?}"), output)));
         }

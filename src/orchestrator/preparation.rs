@@ -20,6 +20,7 @@ use super::placement;
 use super::scheduler;
 use super::service::Orchestrator;
 use super::task::{Phase, Target, TaskSpec};
+use super::upstream::llamacpp::ENGINE;
 use crate::http::correlation;
 use crate::http::failure::describe;
 
@@ -111,9 +112,6 @@ pub fn plan(service: &Orchestrator, spec: &TaskSpec, model_names: &[String]) -> 
     };
     Some((steps(model_ref, &spec.engine, &target), target))
 }
-
-/// The engine that a pool has started for it, under the name of the backend that starts it.
-const ENGINE: &str = "llamacpp";
 
 fn steps(model_ref: &str, engine: &str, target: &Target) -> Vec<Step> {
     let place = format!("pool {} of node {}", target.pool_id, target.node_id);
@@ -210,7 +208,7 @@ async fn follow(life: &mut Life, target: &Target, model_ref: &str) -> Result<(),
     let before: Vec<Value> = reported_steps(&before).iter().map(|step| step["id"].clone()).collect();
     let mut wanted = json!({ "model_ref": model_ref });
     if life.task.admitted.spec.engine == ENGINE {
-        wanted["backend"] = ENGINE.into();
+        wanted["backend"] = ENGINE.into(); // the backend that starts it has its name
     }
     ask(service.client.post(format!("{base}/preload")).json(&wanted))
         .await

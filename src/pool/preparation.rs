@@ -135,6 +135,15 @@ impl Progress {
             step.human = human;
         });
     }
+
+    /// The step ends as what it was for did.
+    pub fn end<T>(self, outcome: Result<T, String>) -> Result<T, String> {
+        match &outcome {
+            Ok(_) => self.complete(),
+            Err(reason) => self.fail(reason),
+        }
+        outcome
+    }
 }
 
 impl Drop for Progress {

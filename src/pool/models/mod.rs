@@ -70,18 +70,12 @@ pub async fn bring(node: &Arc<Node>, pool_id: &str, source: &Source) -> Result<O
     }
     let pool = node.registry.find(pool_id).ok_or("this node has no such pool")?;
     let step = pool.preparation.begin(StepKind::ModelFetch, "model", format!("Fetch {reference}"));
-    match fetch_listed(&store, reference, &step).await {
-        Ok(path) => {
-            step.complete();
-            Ok(Some(path))
-        }
-        Err(error) => {
-            let message = format!("{reference} can't be fetched: {error}");
-            warn!(actor = "pool-managerd", action = "model_fetch_failed", target = pool_id, reason = message);
-            step.fail(message.clone());
-            Err(message)
-        }
-    }
+    let fetched = fetch_listed(&store, reference, &step).await.map_err(|error| {
+        let message = format!("{reference} can't be fetched: {error}");
+        warn!(actor = "pool-managerd", action = "model_fetch_failed", target = pool_id, reason = message);
+        message
+    });
+    step.end(fetched).map(Some)
 }
 
 /// Where a model of the catalog lies. The refusal is a sentence.

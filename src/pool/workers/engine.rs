@@ -9,7 +9,7 @@ use super::{Worker, life};
 use crate::pool::engine::{build, server};
 use crate::pool::handoff::MANAGED;
 use crate::pool::node::Node;
-use crate::pool::preparation::{Progress, StepKind};
+use crate::pool::preparation::StepKind;
 use crate::pool::registry::Replica;
 
 pub const BACKEND: &str = "llamacpp";
@@ -24,7 +24,8 @@ pub async fn begin(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(server::Ru
     let step = pool.preparation.begin(StepKind::EngineProvision, "engine", "Provide llama-server");
     let settings = &node.configuration.engine;
     let may_build = node.configuration.provisioning.permits_engine(&worker.spec.pool_id);
-    let binary = finish(build::provide(settings, may_build, &step).await, step)?;
+    let binary = build::provide(settings, may_build, &step).await;
+    let binary = step.end(binary)?;
     let model_path = worker.life.borrow().model_path.clone().ok_or("an engine needs a model")?;
     let plan = server::Plan {
         binary,
@@ -40,7 +41,8 @@ pub async fn begin(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(server::Ru
     };
     let human = format!("Load {} into pool {}", plan.model_ref, plan.pool_id);
     let step = pool.preparation.begin(StepKind::PoolWarmup, "engine", human);
-    let running = finish(server::start(&plan, &step).await, step)?;
+    let running = server::start(&plan, &step).await;
+    let running = step.end(running)?;
     node.look_again.notify_one();
     let bound = async {
         loop {
@@ -54,13 +56,4 @@ pub async fn begin(node: &Arc<Node>, worker: &Arc<Worker>) -> Result<(server::Ru
     worker.life.send_modify(|life| life.pid = Some(running.child.id()));
     life::publish(node, worker, &replica);
     Ok((running, replica))
-}
-
-/// The step ends as what it was for did.
-fn finish<T>(outcome: Result<T, String>, step: Progress) -> Result<T, String> {
-    match &outcome {
-        Ok(_) => step.complete(),
-        Err(reason) => step.fail(reason),
-    }
-    outcome
 }

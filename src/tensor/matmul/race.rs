@@ -30,13 +30,11 @@ impl Races {
         if shape.0 * shape.1 < LEAST {
             return product(CONTENDERS[0]);
         }
-        let race = match self.0.iter().position(|race| race.shape == shape) {
-            Some(at) => &mut self.0[at],
-            None => {
-                self.0.push(Race { shape, run: 0, best: [Duration::MAX; CONTENDERS.len()], winner: None });
-                self.0.last_mut().expect("it was pushed")
-            }
-        };
+        let at = self.0.iter().position(|race| race.shape == shape).unwrap_or_else(|| {
+            self.0.push(Race { shape, run: 0, best: [Duration::MAX; CONTENDERS.len()], winner: None });
+            self.0.len() - 1
+        });
+        let race = &mut self.0[at];
         if let Some(winner) = race.winner {
             return product(winner);
         }
